@@ -1,0 +1,43 @@
+# doms: every command a person or CI needs.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+.PHONY: install demo test test-contract check lock bench-lifecycle clean
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not on the PATH: install Python 3.11, or run make PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: install
+	$(BIN)/doms demo $(ARGS)
+
+test: install
+	$(BIN)/python -m pytest --cov --cov-report=term-missing $(ARGS)
+
+# Suites that need Java or Node beside Python.
+test-contract: install
+	$(BIN)/python -m pytest tests/contract -m "contract or not contract" $(ARGS)
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench-lifecycle: install
+	$(BIN)/python -m benchmarks.lifecycle $(ARGS)
+
+# Pins every dependency with its hashes; needs uv on the PATH.
+lock:
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+		--no-annotate --no-header --no-emit-index-url --no-emit-find-links -o requirements.lock
+
+clean:
+	rm -rf $(VENV) .doms .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,145 @@
+"""What an order's workflow needs to know of its order and of a plan: non-personal facts only."""
+
+from domain.events import LineProgress
+from domain.fulfillments import FulfillmentStatus, Package
+from domain.network import ConnectionClass
+from domain.orders import Method, OrderType, PaymentStatus
+from domain.process_policy import ApprovalRule, LastResort
+from domain.quantities import LineQuantities
+from domain.stages import Attention, Hold, Stage
+from domain.values import Count, DerivedId, Id, Model, Quantity, Text, UtcTime
+
+
+class LineFacts(Model):
+    """One order line in base units."""
+
+    line_id: Id
+    sku: Id
+    quantity: Quantity
+    ship_group: Id
+
+
+class GroupFacts(Model):
+    """One ship group without its address; `place` reads like `US-CA 902`."""
+
+    group_id: Id
+    method: Method
+    node_id: Id | None = None
+    place: Text = ""
+    ship_complete: bool = False
+
+
+class OrderFacts(Model):
+    """What the order workflow keeps of its order document."""
+
+    order_id: Id
+    version: int
+    order_type: OrderType
+    channel: Text
+    brand: Text
+    region: Text
+    total: str
+    """In the order's currency, decimal string."""
+    currency: str
+    lines: tuple[LineFacts, ...]
+    groups: tuple[GroupFacts, ...]
+    payment: PaymentStatus
+    approvals: tuple[ApprovalRule, ...] = ()
+    """The chain of levels still to pass, in order; empty when none is needed."""
+    entered_by: Text = ""
+    allow_backorder: bool = True
+    backorder_last_resort: LastResort = LastResort.CANCEL
+    reroute_attempts: Count = 5
+    hold_stock_during_approval: bool = False
+
+
+class PlanLine(Model):
+    """Units of an order line in a planned fulfillment."""
+
+    line_id: Id
+    sku: Id
+    quantity: Quantity
+
+
+class PlannedFulfillment(Model):
+    """One future fulfillment: the node, who runs it, what it sends and when."""
+
+    node_id: Id
+    node_place: Text = ""
+    connection_id: Id | None = None
+    connection_kind: ConnectionClass = ConnectionClass.NONE
+    ship_group: Id
+    method: Method
+    service_id: Id | None = None
+    carrier_connection_id: Id | None = None
+    carrier: Text = ""
+    lines: tuple[PlanLine, ...]
+    work_date: str
+    ship_by: UtcTime
+    deliver_by: UtcTime
+    order_by: UtcTime
+    cost_micros: int = 0
+
+
+class PlanShortage(Model):
+    """Units of a line that no node could be found for."""
+
+    line_id: Id
+    sku: Id
+    quantity: Quantity
+    reason: Text
+
+
+class Plan(Model):
+    """A routing decision as the order carries it out."""
+
+    decision_id: DerivedId
+    plan_version: Count
+    fulfillments: tuple[PlannedFulfillment, ...] = ()
+    missing: tuple[PlanShortage, ...] = ()
+    cost_micros: int = 0
+
+    @property
+    def deliver_by(self) -> UtcTime | None:
+        """When the last shipment is planned to arrive."""
+        return max((x.deliver_by for x in self.fulfillments), default=None)
+
+
+class OrderView(Model):
+    """The order as its workflow last knew it; written to the read model only if newer."""
+
+    order_id: Id
+    revision: Count
+    stage: Stage
+    displayed: Text
+    lines: dict[Id, LineQuantities]
+    holds: tuple[Hold, ...] = ()
+    attention: Attention | None = None
+    promise_at: UtcTime | None = None
+    decision_id: DerivedId | None = None
+    plan_version: Count = 0
+    awaits: Text = ""
+    closed: bool = False
+
+
+class FulfillmentView(Model):
+    """A fulfillment as its workflow last knew it; written to the read model only if newer."""
+
+    fulfillment_id: DerivedId
+    order_id: Id
+    revision: Count
+    status: FulfillmentStatus
+    lines: tuple[LineProgress, ...] = ()
+    packages: tuple[Package, ...] = ()
+    attention: Attention | None = None
+    awaits: Text = ""
+    closed: bool = False
+
+
+class TimelineEntry(Model):
+    """One line of an order's story; `key` makes a repeat change nothing. Nothing personal."""
+
+    key: str
+    at: UtcTime
+    kind: Id
+    text: str

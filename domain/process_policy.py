@@ -1,0 +1,79 @@
+"""Process policy: approvals, holds and every wait's length, as data."""
+
+from datetime import timedelta
+from decimal import Decimal
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from domain.orders import OrderType
+from domain.values import Count, Id, Model, PositiveMoney, Text
+
+
+class LastResort(StrEnum):
+    """What happens to units that could not be supplied in time."""
+
+    CANCEL = "cancel"
+    ASK = "ask"
+
+
+class ApprovalCondition(Model):
+    """True when every given part is; an empty condition is true for every order of its type."""
+
+    min_total: PositiveMoney | None = None
+    """Total of the order in the base currency, at least."""
+    accounts: tuple[Id, ...] = ()
+    categories: tuple[Text, ...] = ()
+    """Any line's product is of one of these."""
+    max_margin: Annotated[Decimal, Field(ge=-10, le=1)] | None = None
+    """(goods value - unit costs) / goods value, at most."""
+    over_credit: bool = False
+    """The account's open terms plus this order exceed its credit limit."""
+    payment_terms: tuple[Text, ...] = ()
+
+
+class ApprovalRule(Model):
+    """One level of the chain, asked of one role when its condition holds."""
+
+    level: Annotated[int, Field(ge=1, le=20)]
+    role: Id
+    condition: ApprovalCondition = ApprovalCondition()
+    escalate_to: Id | None = None
+
+
+class Timings(Model):
+    """Every wait's length. They come in the workflow's input, so a test or demo can shorten them."""
+
+    remorse: timedelta = timedelta(minutes=30)
+    approval_reminder: timedelta = timedelta(hours=24)
+    approval_escalation: timedelta = timedelta(hours=72)
+    approval_expiry: timedelta = timedelta(days=14)
+    acknowledgement: timedelta = timedelta(hours=4)
+    """A node that has not answered by then is reminded, and asked to cancel after as long again."""
+    cancel_answer: timedelta = timedelta(hours=2)
+    """How long a node may take to answer a cancel before a person is asked."""
+    pick: timedelta = timedelta(days=2)
+    delivery: timedelta = timedelta(days=21)
+    pickup_expiry: timedelta = timedelta(days=7)
+    backorder: timedelta = timedelta(days=30)
+    backorder_answer: timedelta = timedelta(days=7)
+    cool_off: timedelta = timedelta(days=2)
+    vendor_retry_first: timedelta = timedelta(seconds=2)
+    vendor_retry_longest: timedelta = timedelta(minutes=5)
+    vendor_deadline: timedelta = timedelta(hours=24)
+    """An outside call that has not succeeded by then is shown to a person."""
+
+
+class ProcessPolicy(Model):
+    """How orders of one kind are handled from intake to the end."""
+
+    name: Id
+    order_types: tuple[OrderType, ...] = (OrderType.B2C, OrderType.B2B)
+    approvals: tuple[ApprovalRule, ...] = ()
+    hold_stock_during_approval: bool = False
+    timings: Timings = Timings()
+    reroute_attempts: Count = 5
+    backorder_last_resort: LastResort = LastResort.CANCEL
+    credit_limits: dict[Id, PositiveMoney] = Field(default_factory=dict)
+    """Account -> credit limit in the base currency."""

@@ -1,0 +1,33 @@
+"""Routing policy: data that decides which plans are allowed and what they cost."""
+
+from decimal import Decimal
+from typing import Annotated
+
+from pydantic import Field
+
+from domain.network import NodeKind
+from domain.values import Id, Model, PositiveMoney
+
+
+class RoutingPolicy(Model):
+    """Costs in the base currency. Every number is a cost or a limit; nothing is hidden in code."""
+
+    name: Id
+    shipment_cost: PositiveMoney = Decimal("1.50")
+    """Fixed cost of each shipment, besides carrier and node costs: the price of a split."""
+    lateness_cost_per_day: PositiveMoney = Decimal("5.00")
+    """Added for each day begun after the promised or requested delivery."""
+    distance_cost_per_km: PositiveMoney = Decimal(0)
+    kind_cost: dict[NodeKind, PositiveMoney] = Field(default_factory=dict)
+    """Extra cost of a shipment from a node of that kind (a store's shelf is dearer than a DC's)."""
+    excluded_kinds: tuple[NodeKind, ...] = ()
+    excluded_nodes: tuple[Id, ...] = ()
+    max_shipments: Annotated[int, Field(ge=1)] = 20
+    """Most shipments for one ship group."""
+    max_distance_km: Annotated[int, Field(ge=1)] | None = None
+    allow_line_split: bool = True
+    """Whether the quantity of one line may come from several nodes when no node has it whole."""
+    horizon_days: Annotated[int, Field(ge=1, le=60)] = 14
+    """How many work days ahead capacity is looked for."""
+    relax: tuple[str, ...] = ("max_distance_km", "max_shipments")
+    """Soft limits that are dropped, in this order, when nothing fits otherwise."""
