@@ -98,6 +98,8 @@ class Plan(Model):
     fulfillments: tuple[PlannedFulfillment, ...] = ()
     missing: tuple[PlanShortage, ...] = ()
     cost_micros: int = 0
+    explanation: str = ""
+    """The kernel's own words on why this plan."""
 
     @property
     def deliver_by(self) -> UtcTime | None:

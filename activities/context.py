@@ -1,0 +1,16 @@
+"""What activities work with; built once per process by the composition root."""
+
+from dataclasses import dataclass
+
+from sqlalchemy.engine import Engine
+
+from integrations.registry import Carriers, NodeSystems
+
+
+@dataclass(frozen=True)
+class Context:
+    """The store and the outside systems."""
+
+    engine: Engine
+    node_systems: NodeSystems
+    carriers: Carriers

@@ -1,0 +1,40 @@
+"""Hand-over and delivery: stock leaves the books when the carrier or customer takes the goods."""
+
+from temporalio import activity
+
+from activities.context import Context
+from activities.recording import FulfillmentRecord, now, write_fulfillment
+from domain.fulfillments import PackageLine
+from domain.values import DerivedId
+from store import reservations
+from store.engine import transaction
+
+
+class HandOverTask(FulfillmentRecord):
+    """Units that left the node. `key` is the business key of this hand-over."""
+
+    fulfillment_id: DerivedId
+    key: str
+    lines: tuple[PackageLine, ...]
+
+
+class DeliverActivities:
+    """The last two steps of a fulfillment."""
+
+    def __init__(self, context: Context) -> None:
+        """Keep the engine."""
+        self._engine = context.engine
+
+    @activity.defn(name="hand_over")
+    def hand_over(self, task: HandOverTask) -> None:
+        """Consume the units' stock and record the fulfillment as on its way."""
+        lines = [(line.line_id, line.quantity) for line in task.lines]
+        with transaction(self._engine) as session:
+            reservations.consume(session, task.fulfillment_id, lines, key=task.key, now=now())
+            write_fulfillment(session, task)
+
+    @activity.defn(name="deliver")
+    def deliver(self, task: FulfillmentRecord) -> None:
+        """Record what arrived, or how the fulfillment ended otherwise."""
+        with transaction(self._engine) as session:
+            write_fulfillment(session, task)

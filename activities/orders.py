@@ -1,0 +1,104 @@
+"""Loading what a workflow may know of its order, and recording where it stands."""
+
+from collections.abc import Mapping
+from decimal import Decimal
+
+from sqlalchemy.orm import Session
+from temporalio import activity
+
+from activities.context import Context
+from activities.recording import OrderRecord, write_order
+from domain.approvals import approval_chain
+from domain.catalogue import Product
+from domain.orders import Order, OrderType
+from domain.planning import group_facts, to_base
+from domain.plans import LineFacts, OrderFacts
+from domain.process_policy import ApprovalRule, ProcessPolicy
+from domain.values import DerivedId, Id, Model
+from store import network, orders, policies
+from store.engine import transaction
+
+
+class OrderTask(Model):
+    """Which order, in which version, under which policies."""
+
+    order_id: Id
+    version: int
+    routing_policy: DerivedId
+    process_policy: DerivedId
+
+
+def load_facts(session: Session, order: Order, policy: ProcessPolicy) -> OrderFacts:
+    """The non-personal facts of an order, with its approval chain."""
+    chain: tuple[ApprovalRule, ...] = ()
+    if order.order_type is OrderType.B2B and policy.approvals:
+        chain = _chain(session, order, policy)
+    return OrderFacts(
+        order_id=order.order_id,
+        version=order.version,
+        order_type=order.order_type,
+        channel=order.channel,
+        brand=order.brand,
+        region=order.region,
+        total=str(order.total),
+        currency=order.currency,
+        lines=tuple(
+            LineFacts(line_id=x.line_id, sku=x.sku, quantity=x.quantity, ship_group=x.ship_group)
+            for x in order.lines
+        ),
+        groups=tuple(group_facts(group) for group in order.ship_groups),
+        payment=order.payment.status,
+        approvals=chain,
+        entered_by=orders.entered_by(session, order.order_id),
+        allow_backorder=order.allow_backorder,
+        backorder_last_resort=policy.backorder_last_resort,
+        reroute_attempts=policy.reroute_attempts,
+        hold_stock_during_approval=policy.hold_stock_during_approval,
+    )
+
+
+def _chain(session: Session, order: Order, policy: ProcessPolicy) -> tuple[ApprovalRule, ...]:
+    base = network.base_currency(session)
+    rates = network.exchange_rates(session)
+    products = network.products(session, sorted({line.sku for line in order.lines}))
+    account = order.customer.account_id
+    return approval_chain(
+        order,
+        policy,
+        total_base=to_base(order.total, order.currency, base, rates),
+        margin=_margin(order, products, base, rates),
+        categories=frozenset(product.category for product in products.values()),
+        open_terms=orders.open_terms(session, account, order.order_id) if account else Decimal(0),
+    )
+
+
+def _margin(
+    order: Order, products: Mapping[str, Product], base: str, rates: Mapping[str, str]
+) -> Decimal | None:
+    goods = to_base(order.goods_value, order.currency, base, rates)
+    if goods <= 0:
+        return None
+    costs = (products[x.sku].unit_cost * x.quantity for x in order.lines if x.sku in products)
+    return (goods - sum(costs, Decimal(0))) / goods
+
+
+class OrderActivities:
+    """Steps that only touch the order's own rows."""
+
+    def __init__(self, context: Context) -> None:
+        """Keep the engine."""
+        self._engine = context.engine
+
+    @activity.defn(name="check_approval")
+    def check_approval(self, task: OrderTask) -> OrderFacts:
+        """Load a B2B order and the levels of approval its process policy asks for."""
+        with transaction(self._engine) as session:
+            order = orders.load_order(session, task.order_id, task.version)
+            policy = policies.process_policy(session, task.process_policy)
+            return load_facts(session, order, policy)
+
+    @activity.defn(name="record")
+    def record(self, record: OrderRecord) -> None:
+        """Write where the order stands and what happened since the last step."""
+        with transaction(self._engine) as session:
+            write_order(session, record)

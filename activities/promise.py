@@ -1,0 +1,80 @@
+"""Promise: what can be promised for the whole order, and what was promised already."""
+
+from sqlalchemy.orm import Session
+from temporalio import activity
+
+from activities.context import Context
+from activities.kernel import decide_plan
+from activities.orders import OrderTask, load_facts
+from activities.recording import now
+from domain.orders import Order
+from domain.planning import Wanted
+from domain.plans import OrderFacts, OrderView, Plan, TimelineEntry
+from domain.quantities import LineQuantities
+from domain.routing.decision import Purpose
+from domain.stages import Stage
+from domain.values import DerivedId, Model, UtcTime
+from store import orders, policies, timeline
+from store.engine import transaction
+
+
+class Promised(Model):
+    """The order's facts and its dates. A commitment made before (at checkout) is kept as it is."""
+
+    facts: OrderFacts
+    decision_id: DerivedId
+    deliver_by: UtcTime | None = None
+    short_units: int = 0
+
+
+class PromiseActivities:
+    """The promise stage."""
+
+    def __init__(self, context: Context) -> None:
+        """Keep the engine."""
+        self._engine = context.engine
+
+    @activity.defn(name="promise")
+    def promise(self, task: OrderTask) -> Promised:
+        """Ask the kernel for the whole order's plan and dates."""
+        with transaction(self._engine) as session:
+            order = orders.load_order(session, task.order_id, task.version)
+            process = policies.process_policy(session, task.process_policy)
+            plan = self._offer(session, order, task)
+            committed = order.committed.deliver_by if order.committed else None
+            promised = Promised(
+                facts=load_facts(session, order, process),
+                decision_id=plan.decision_id,
+                deliver_by=committed or plan.deliver_by,
+                short_units=sum(shortage.quantity for shortage in plan.missing),
+            )
+            _write_promised(session, order, promised)
+            return promised
+
+    def _offer(self, session: Session, order: Order, task: OrderTask) -> Plan:
+        wanted = Wanted(
+            request_id=f"{order.order_id}-p{order.version}",
+            purpose=Purpose.CHECKOUT,
+            units={line.line_id: line.quantity for line in order.lines},
+            promised_deliver_by=order.committed.deliver_by if order.committed else None,
+        )
+        return decide_plan(session, order, wanted, task.routing_policy, now(), version=0)
+
+
+def _write_promised(session: Session, order: Order, promised: Promised) -> None:
+    view = OrderView(
+        order_id=order.order_id,
+        revision=1,
+        stage=Stage.PROMISED,
+        displayed=Stage.PROMISED.value,
+        lines={x.line_id: LineQuantities.of_new_line(x.quantity) for x in order.lines},
+        promise_at=promised.deliver_by,
+        decision_id=promised.decision_id,
+    )
+    orders.record_order(session, view, now())
+    when = promised.deliver_by.date().isoformat() if promised.deliver_by else "no date yet"
+    text = f"Promised: delivery {when}"
+    if promised.short_units:
+        text += f", {promised.short_units} units not in stock"
+    entry = TimelineEntry(key=f"promised/{order.version}", at=now(), kind="promised", text=text)
+    timeline.note(session, order.order_id, [entry])

@@ -1,0 +1,57 @@
+"""Read-model rows and timeline are written in the stage's own transaction, only if newer."""
+
+from datetime import datetime
+
+from sqlalchemy.orm import Session
+from temporalio import activity
+
+from domain.events import FulfillmentProgress
+from domain.plans import FulfillmentView, OrderView, TimelineEntry
+from domain.values import Id, Model
+from store import fulfillments, orders, outbox, timeline
+
+
+class OrderRecord(Model):
+    """What an order wants written along with a step: its view once the step is done, its story."""
+
+    order_id: Id
+    view: OrderView | None = None
+    timeline: tuple[TimelineEntry, ...] = ()
+
+
+class FulfillmentRecord(Model):
+    """What a fulfillment wants written along with a step; `progress` is told to its order."""
+
+    view: FulfillmentView
+    timeline: tuple[TimelineEntry, ...] = ()
+    progress: FulfillmentProgress | None = None
+
+
+def now() -> datetime:
+    """When the step was scheduled, in the server's time: the same on every attempt."""
+    return activity.info().scheduled_time
+
+
+def write_order(session: Session, record: OrderRecord) -> None:
+    """Write the order's view if it is newer, and the new lines of its story."""
+    if record.view is not None:
+        orders.record_order(session, record.view, now())
+    if record.timeline:
+        timeline.note(session, record.order_id, record.timeline)
+
+
+def write_fulfillment(session: Session, record: FulfillmentRecord) -> None:
+    """Write the fulfillment's view if it is newer, and queue its progress for the order."""
+    order_id = record.view.order_id
+    fulfillments.record_fulfillment(session, record.view, now())
+    if record.timeline:
+        timeline.note(session, order_id, record.timeline)
+    if record.progress is not None:
+        outbox.send(
+            session,
+            f"order-{order_id}",
+            "fulfillment_progress",
+            record.progress.model_dump(mode="json"),
+            key=f"{record.progress.fulfillment_id}/progress/{record.progress.revision}",
+            now=now(),
+        )

@@ -1,0 +1,47 @@
+"""Release: freeze a plan, so that nothing re-plans it while its fulfillments start."""
+
+from temporalio import activity
+
+from activities.context import Context
+from activities.recording import OrderRecord, now, write_order
+from domain.fulfillments import FulfillmentOrder
+from domain.values import Model
+from store import reservations
+from store.engine import transaction
+
+
+class ClaimTask(OrderRecord):
+    """The plan version to freeze and the fulfillments it becomes."""
+
+    plan_version: int
+    fulfillments: tuple[FulfillmentOrder, ...]
+
+
+class Claimed(Model):
+    """Whether the plan was still the current one; if not, the order plans again."""
+
+    claimed: bool
+
+
+class ReleaseActivities:
+    """The release of a plan to its nodes."""
+
+    def __init__(self, context: Context) -> None:
+        """Keep the engine."""
+        self._engine = context.engine
+
+    @activity.defn(name="claim_release")
+    def claim_release(self, task: ClaimTask) -> Claimed:
+        """Move the plan's units from reserved to released and create its fulfillments."""
+        with transaction(self._engine) as session:
+            claimed = reservations.claim_release(
+                session,
+                task.order_id,
+                task.plan_version,
+                list(task.fulfillments),
+                key=f"{task.order_id}/release/{task.plan_version}",
+                now=now(),
+            )
+            if claimed:
+                write_order(session, task)
+            return Claimed(claimed=claimed)

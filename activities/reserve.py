@@ -1,0 +1,168 @@
+"""Reserve: take exactly a plan's stock and capacity in one transaction, or nothing; and undo."""
+
+from temporalio import activity
+
+from activities.context import Context
+from activities.kernel import decide_plan
+from activities.orders import OrderTask
+from activities.recording import OrderRecord, now, write_order
+from domain.errors import ShortageError
+from domain.planning import Wanted
+from domain.plans import Plan, PlanLine
+from domain.routing.decision import Purpose
+from domain.values import DerivedId, Id, Model, Quantity, UtcTime
+from store import orders, reservations
+from store.engine import transaction
+
+
+class ReserveTask(OrderRecord):
+    """The plan to take, and the order's view once it is taken."""
+
+    plan: Plan
+
+
+class Reserved(Model):
+    """The reservation, or the (node, SKU) pairs that refused; a SKU of '' means capacity."""
+
+    reservation_id: DerivedId | None = None
+    refused: tuple[tuple[str, str], ...] = ()
+
+
+class FreedUnits(Model):
+    """Units of a reservation that are no longer wanted."""
+
+    reservation_id: DerivedId
+    node_id: Id
+    line_id: Id
+    quantity: Quantity
+
+
+class FreeTask(OrderRecord):
+    """Units to give back before release. `key` is the business key of this one giving back."""
+
+    key: str
+    units: tuple[FreedUnits, ...]
+
+
+class BackorderTask(OrderRecord):
+    """Units to wait for, in the order of their demand class."""
+
+    key: str
+    lines: tuple[PlanLine, ...]
+    promise_at: UtcTime | None = None
+    demand_class: str = ""
+
+
+class DropTask(Model):
+    """Units to wait for no longer."""
+
+    order_id: Id
+    key: str
+    lines: tuple[PlanLine, ...]
+
+
+class Dropped(Model):
+    """Line id -> units that still waited and now do not."""
+
+    units: dict[str, int]
+
+
+class GrantTask(OrderTask):
+    """Turn units granted to a backorder into a reserved plan."""
+
+    reservation_id: DerivedId
+    plan_version: int
+    promised_deliver_by: UtcTime | None = None
+
+
+class ReserveActivities:
+    """The reserve stage and what undoes it."""
+
+    def __init__(self, context: Context) -> None:
+        """Keep the engine."""
+        self._engine = context.engine
+
+    @activity.defn(name="reserve")
+    def reserve(self, task: ReserveTask) -> Reserved:
+        """Take the plan whole, or refuse and say where it is short."""
+        try:
+            with transaction(self._engine) as session:
+                reservation_id = reservations.reserve_plan(
+                    session,
+                    task.order_id,
+                    task.plan,
+                    key=f"{task.order_id}/reserve/{task.plan.plan_version}",
+                    now=now(),
+                )
+                write_order(session, task)
+        except ShortageError as shortage:
+            return Reserved(refused=shortage.short)
+        return Reserved(reservation_id=reservation_id)
+
+    @activity.defn(name="free")
+    def free(self, task: FreeTask) -> None:
+        """Give reserved units and their capacity back."""
+        units = [(x.reservation_id, x.node_id, x.line_id, x.quantity) for x in task.units]
+        with transaction(self._engine) as session:
+            reservations.free_reserved(session, task.order_id, units, key=task.key, now=now())
+            write_order(session, task)
+
+    @activity.defn(name="backorder")
+    def backorder(self, task: BackorderTask) -> None:
+        """Queue units for arriving supply."""
+        lines = [(line.line_id, line.sku, line.quantity) for line in task.lines]
+        with transaction(self._engine) as session:
+            reservations.add_backorder(
+                session,
+                task.order_id,
+                lines,
+                demand_class=task.demand_class,
+                promise_at=task.promise_at,
+                key=task.key,
+                now=now(),
+            )
+            write_order(session, task)
+
+    @activity.defn(name="drop_backorder")
+    def drop_backorder(self, task: DropTask) -> Dropped:
+        """Take units off the queue; what was granted meanwhile stays granted."""
+        lines = [(line.line_id, line.sku, line.quantity) for line in task.lines]
+        with transaction(self._engine) as session:
+            dropped = reservations.drop_backorder(
+                session, task.order_id, lines, key=task.key, now=now()
+            )
+            return Dropped(units=dict(dropped))
+
+    @activity.defn(name="take_grant")
+    def take_grant(self, task: GrantTask) -> Plan:
+        """Plan the granted units from the nodes they were granted at, and reserve that plan."""
+        with transaction(self._engine) as session:
+            granted = reservations.take_grant(session, task.order_id, task.reservation_id)
+            order = orders.load_order(session, task.order_id, task.version)
+            units: dict[str, int] = {}
+            own: dict[str, dict[str, int]] = {}
+            for node_id, line_id, sku, quantity in granted:
+                units[line_id] = units.get(line_id, 0) + quantity
+                at_nodes = own.setdefault(sku, {})
+                at_nodes[node_id] = at_nodes.get(node_id, 0) + quantity
+            wanted = Wanted(
+                request_id=f"{task.order_id}-d{task.plan_version}",
+                purpose=Purpose.REROUTE,
+                units=units,
+                own_units=own,
+                forced_nodes=tuple(sorted({row[0] for row in granted})),
+                promised_deliver_by=task.promised_deliver_by,
+            )
+            plan = decide_plan(
+                session, order, wanted, task.routing_policy, now(), task.plan_version
+            )
+            # Swapped in one transaction: nobody else can get the units in between.
+            reservations.reserve_plan(
+                session,
+                task.order_id,
+                plan,
+                key=f"{task.order_id}/grant/{task.reservation_id}",
+                now=now(),
+                replaces=[task.reservation_id],
+            )
+            return plan

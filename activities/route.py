@@ -1,0 +1,61 @@
+"""Route: which nodes serve the units still open, under the order's pinned policy."""
+
+from temporalio import activity
+
+from activities.context import Context
+from activities.kernel import decide_plan
+from activities.orders import OrderTask
+from activities.recording import now
+from domain.planning import Wanted
+from domain.plans import Plan
+from domain.routing.decision import Exclusion, Purpose
+from domain.values import Id, Model, UtcTime
+from store import orders, reservations
+from store.engine import reading, transaction
+
+
+class RouteTask(OrderTask):
+    """Units to plan by line id; exclusions are refusals the snapshot may not know yet."""
+
+    units: dict[str, int]
+    plan_version: int
+    rerouted: bool = False
+    exclusions: tuple[Exclusion, ...] = ()
+    promised_deliver_by: UtcTime | None = None
+
+
+class LoadPlanTask(Model):
+    """A plan that a brokering run made."""
+
+    order_id: Id
+    plan_version: int
+
+
+class RouteActivities:
+    """The route stage."""
+
+    def __init__(self, context: Context) -> None:
+        """Keep the engine."""
+        self._engine = context.engine
+
+    @activity.defn(name="route")
+    def route(self, task: RouteTask) -> Plan:
+        """Decide the nodes; what no node can serve is named in the plan's `missing`."""
+        with transaction(self._engine) as session:
+            order = orders.load_order(session, task.order_id, task.version)
+            wanted = Wanted(
+                request_id=f"{task.order_id}-d{task.plan_version}",
+                purpose=Purpose.REROUTE if task.rerouted else Purpose.ROUTE,
+                units=task.units,
+                exclusions=task.exclusions,
+                promised_deliver_by=task.promised_deliver_by,
+            )
+            return decide_plan(
+                session, order, wanted, task.routing_policy, now(), task.plan_version
+            )
+
+    @activity.defn(name="load_plan")
+    def load_plan(self, task: LoadPlanTask) -> Plan:
+        """Load the plan that now holds the order's reservation."""
+        with reading(self._engine) as session:
+            return reservations.load_plan(session, task.order_id, task.plan_version)

@@ -1,0 +1,141 @@
+"""The worker process: one worker for orders, one per connection with its own rate limit."""
+
+import asyncio
+import logging
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from datetime import timedelta
+
+from sqlalchemy.engine import Engine
+from temporalio.client import Client
+from temporalio.worker import PollerBehaviorAutoscaling, Worker
+
+from activities.context import Context
+from config.settings import Settings, load_settings
+from domain.network import Connection, ConnectionClass
+from store import network
+from store.engine import migrate, reading
+from worker.composition import (
+    connect,
+    context_of,
+    engine_of,
+    order_activities,
+    outside_activities,
+)
+from worker.deployment import deployment_config
+from workflows.fulfillment import FulfillmentWorkflow
+from workflows.order import OrderWorkflow
+
+log = logging.getLogger("doms.worker")
+
+ACTIVITY_THREADS = 16
+GRACE = timedelta(seconds=10)
+CONNECTION_CHECK_SECONDS = 5.0
+
+
+def orders_worker(
+    client: Client, settings: Settings, context: Context, threads: ThreadPoolExecutor
+) -> Worker:
+    """The worker of the orders' queue: workflows and the steps that only touch the store."""
+    return Worker(
+        client,
+        task_queue=settings.orders_task_queue,
+        workflows=[OrderWorkflow, FulfillmentWorkflow],
+        activities=order_activities(context),
+        activity_executor=threads,
+        max_concurrent_activities=ACTIVITY_THREADS,
+        max_concurrent_workflow_tasks=32,
+        max_cached_workflows=2_000,
+        workflow_task_poller_behavior=PollerBehaviorAutoscaling(maximum=8),
+        activity_task_poller_behavior=PollerBehaviorAutoscaling(maximum=8),
+        graceful_shutdown_timeout=GRACE,
+        deployment_config=deployment_config(settings),
+    )
+
+
+def connection_worker(
+    client: Client, connection: Connection, context: Context, threads: ThreadPoolExecutor
+) -> Worker:
+    """The worker of one connection's queue; the queue's limit holds over all workers."""
+    return Worker(
+        client,
+        task_queue=connection.task_queue,
+        activities=outside_activities(context),
+        activity_executor=threads,
+        max_concurrent_activities=ACTIVITY_THREADS,
+        max_task_queue_activities_per_second=connection.calls_per_second,
+        activity_task_poller_behavior=PollerBehaviorAutoscaling(maximum=4),
+        graceful_shutdown_timeout=GRACE,
+    )
+
+
+class Connections:
+    """Workers for every connection the network has, also for those added while running."""
+
+    def __init__(self, client: Client, engine: Engine, context: Context) -> None:
+        """Nothing runs yet."""
+        self._client = client
+        self._engine = engine
+        self._context = context
+        self._version = ""
+        self._running: set[str] = set()
+
+    async def start_new(self, stack: AsyncExitStack, threads: ThreadPoolExecutor) -> None:
+        """Start a worker for each connection that has none."""
+        for connection in await asyncio.to_thread(self._changed):
+            outside = connection.kind not in {ConnectionClass.NONE, ConnectionClass.CAPTURE}
+            if outside and connection.connection_id not in self._running:
+                worker = connection_worker(self._client, connection, self._context, threads)
+                await stack.enter_async_context(worker)
+                self._running.add(connection.connection_id)
+                log.info("worker started on %s", connection.task_queue)
+
+    def _changed(self) -> list[Connection]:
+        with reading(self._engine) as session:
+            version = network.network_version(session)
+            if version == self._version:
+                return []
+            self._version = version
+            return list(network.connections(session).values())
+
+
+async def run(settings: Settings, stop: asyncio.Event) -> None:
+    """Work until `stop` is set; then finish what runs, within the grace time."""
+    engine = engine_of(settings)
+    await asyncio.to_thread(migrate, engine)
+    client = await connect(settings)
+    context = context_of(engine)
+    with ThreadPoolExecutor(2 * ACTIVITY_THREADS) as threads:
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(orders_worker(client, settings, context, threads))
+            log.info("worker started on %s", settings.orders_task_queue)
+            connections = Connections(client, engine, context)
+            while not stop.is_set():
+                await connections.start_new(stack, threads)
+                try:
+                    await asyncio.wait_for(stop.wait(), CONNECTION_CHECK_SECONDS)
+                except TimeoutError:
+                    continue
+    engine.dispose()
+
+
+async def _serve() -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    await run(load_settings(), stop)
+
+
+def main() -> None:
+    """Run the worker process until it is told to stop."""
+    settings = load_settings()
+    logging.basicConfig(
+        level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s"
+    )
+    asyncio.run(_serve())
+
+
+if __name__ == "__main__":
+    main()

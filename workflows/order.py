@@ -1,0 +1,256 @@
+"""One order from intake to its end: approval, promise, route, reserve, release, its fulfillments."""
+
+from temporalio import workflow
+from temporalio.common import VersioningBehavior
+from temporalio.exceptions import ApplicationError
+
+with workflow.unsafe.imports_passed_through():
+    from domain.events import FulfillmentProgress, Replanned, SupplyGranted
+    from domain.orders import OrderType
+    from workflows.messages import (
+        Amend,
+        Answer,
+        Cancel,
+        ChangeAddress,
+        OrderInput,
+        OrderReport,
+        OrderResult,
+        PlaceHold,
+        ReleaseHold,
+        Resume,
+        Timeline,
+        Vote,
+    )
+    from workflows.order_approval import Approval
+    from workflows.order_commands import Command, Commands
+    from workflows.order_core import OrderCore
+    from workflows.order_details import order_details
+    from workflows.order_planning import Planning
+
+
+@workflow.defn(name="OrderWorkflow", versioning_behavior=VersioningBehavior.AUTO_UPGRADE)
+class OrderWorkflow:
+    """The durable life of one order."""
+
+    @workflow.init
+    def __init__(self, start: OrderInput) -> None:
+        """Set up the parts before any message is handled."""
+        self._start = start
+        self._core = OrderCore(start)
+        self._approval = Approval(self._core)
+        self._planning = Planning(self._core)
+        self._commands = Commands(self._core, self._planning, self._approval)
+
+    @workflow.run
+    async def run(self, _: OrderInput) -> OrderResult:
+        """Drive the order until nothing of it is open."""
+        return await self._core.shielded(self._live(), self._cancelled_natively)
+
+    def _cancelled_natively(self) -> None:
+        self._commands.cancel_everything("native-cancel", "Cancelled in Temporal")
+
+    async def _live(self) -> OrderResult:
+        actions = [
+            self._planning.take_reports,
+            self._commands.obey,
+            self._commands.expire_holds,
+            self._approval.count,
+            self._approval.watch,
+            self._approval.ask,
+            self._planning.promise,
+            self._planning.plan,
+            self._planning.release,
+            self._planning.give_up_backorder,
+            self._continue_as_new,
+        ]
+        if self._start.order_type is OrderType.B2B:
+            actions.insert(0, self._approval.load)
+        await self._core.react(actions, lambda: self._core.is_finished)
+        await self._core.record("Complete the order", closed=True)
+        self._core.show()
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        quantities = self._core.state.book.all_quantities().values()
+        return OrderResult(
+            order_id=self._start.order_id,
+            stage=self._core.state.stage,
+            delivered_units=sum(x.delivered for x in quantities),
+            cancelled_units=sum(x.cancelled for x in quantities),
+        )
+
+    async def _continue_as_new(self) -> bool:
+        """Start over with a short history, only while no fulfillment is open."""
+        state = self._core.state
+        if not workflow.info().is_continue_as_new_suggested():
+            return False
+        if any(track.is_open for track in state.book.tracks.values()) or self._commands.is_busy:
+            return False
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        carried = self._start.model_copy(update={"state": state.model_dump(mode="json")})
+        workflow.continue_as_new(carried)
+
+    @workflow.signal(description="Approve a level")
+    def approve(self, vote: Vote) -> None:
+        """Count an approver's yes."""
+        self._approval.cast(vote, "approve")
+
+    @workflow.signal(description="Reject a level")
+    def reject(self, vote: Vote) -> None:
+        """Count an approver's no."""
+        self._approval.cast(vote, "reject")
+
+    @workflow.signal(description="Cancel all or some units")
+    def cancel(self, command: Cancel) -> None:
+        """Cancel what can still be cancelled."""
+        self._commands.take(command)
+
+    @workflow.signal(description="Stop the order from moving on")
+    def hold(self, command: PlaceHold) -> None:
+        """Place a hold."""
+        self._commands.take(command)
+
+    @workflow.signal(description="Lift a hold")
+    def release_hold(self, command: ReleaseHold) -> None:
+        """Lift the holds of a type."""
+        self._commands.take(command)
+
+    @workflow.signal(description="Answer a step that waits for a person")
+    def resume(self, resume: Resume) -> None:
+        """Take a choice; one that does not fit changes nothing."""
+        refusal = self._core.resume_with(resume)
+        text = f"Resume refused: {refusal}" if refusal else f"A person chose {resume.choice.value}"
+        self._core.answer(resume.request_id, refusal is None, text)
+        self._core.wake()
+
+    @workflow.signal(description="Send a ship group elsewhere")
+    def change_address(self, command: ChangeAddress) -> None:
+        """Use another stored address."""
+        self._commands.take(command)
+
+    @workflow.signal(description="A changed document was accepted")
+    def amend(self, command: Amend) -> None:
+        """Change to another version of the document."""
+        self._commands.take(command)
+
+    @workflow.signal(description="A fulfillment reports")
+    def fulfillment_progress(self, progress: FulfillmentProgress) -> None:
+        """Take a fulfillment's report."""
+        self._planning.report(progress)
+
+    @workflow.signal(description="Supply was reserved for backordered units")
+    def supply_granted(self, granted: SupplyGranted) -> None:
+        """Plan the granted units."""
+        self._commands.take(granted)
+
+    @workflow.signal(description="A brokering run moved the plan")
+    def replanned(self, replanned: Replanned) -> None:
+        """Carry out another plan."""
+        self._commands.take(replanned)
+
+    @workflow.update(description="Approve a level, and learn whether it counted")
+    async def approve_and_answer(self, vote: Vote) -> Answer:
+        """Count a yes and say whether it counted."""
+        self._approval.cast(vote, "approve")
+        return await self._answer(vote.request_id)
+
+    @workflow.update(description="Reject a level, and learn whether it counted")
+    async def reject_and_answer(self, vote: Vote) -> Answer:
+        """Count a no and say whether it counted."""
+        self._approval.cast(vote, "reject")
+        return await self._answer(vote.request_id)
+
+    @approve_and_answer.validator
+    def _check_approve(self, vote: Vote) -> None:
+        self._refuse(self._approval.why_not(vote))
+
+    @reject_and_answer.validator
+    def _check_reject(self, vote: Vote) -> None:
+        self._refuse(self._approval.why_not(vote))
+
+    @workflow.update(description="Cancel, and learn what could be cancelled")
+    async def cancel_and_answer(self, command: Cancel) -> Answer:
+        """Cancel and say what became of it."""
+        return await self._obey(command)
+
+    @cancel_and_answer.validator
+    def _check_cancel(self, command: Cancel) -> None:
+        known = self._core.state.book.lines
+        strange = [x.line_id for x in command.lines or () if known and x.line_id not in known]
+        self._refuse(f"the order has no line {strange[0]}" if strange else None)
+
+    @workflow.update(description="Hold, and learn that it holds")
+    async def hold_and_answer(self, command: PlaceHold) -> Answer:
+        """Place a hold and confirm it."""
+        return await self._obey(command)
+
+    @workflow.update(description="Lift a hold, and learn whether there was one")
+    async def release_hold_and_answer(self, command: ReleaseHold) -> Answer:
+        """Lift a hold and say whether there was one."""
+        return await self._obey(command)
+
+    @release_hold_and_answer.validator
+    def _check_release_hold(self, command: ReleaseHold) -> None:
+        held = {hold.type for hold in self._core.state.holds}
+        self._refuse(None if command.type in held else f"there is no hold {command.type}")
+
+    @workflow.update(description="Answer a step that waits, and learn whether the choice fits")
+    async def resume_and_answer(self, resume: Resume) -> Answer:
+        """Take a choice."""
+        self._core.resume_with(resume)
+        text = f"A person chose {resume.choice.value}"
+        self._core.answer(resume.request_id, True, text)
+        return self._core.state.answers[resume.request_id]
+
+    @resume_and_answer.validator
+    def _check_resume(self, resume: Resume) -> None:
+        attention = self._core.attention
+        if attention is None or attention.park_id != resume.park_id:
+            self._refuse("nothing of that park id waits")
+        elif resume.choice not in attention.choices:
+            self._refuse(f"choose one of {', '.join(x.value for x in attention.choices)}")
+
+    @workflow.update(description="Change an address, and learn what it reached")
+    async def change_address_and_answer(self, command: ChangeAddress) -> Answer:
+        """Use another stored address."""
+        return await self._obey(command)
+
+    @workflow.update(description="Change to a new version, and learn what became of it")
+    async def amend_and_answer(self, command: Amend) -> Answer:
+        """Change to another version of the document."""
+        return await self._obey(command)
+
+    @workflow.query(description="Where the order stands")
+    def status(self) -> OrderReport:
+        """Quantities, stage, holds, attention, fulfillments."""
+        core = self._core
+        revision = core.state.revision
+        view = core.view()
+        core.state.revision = revision
+        return OrderReport(
+            view=view,
+            fulfillments={x: track.status for x, track in core.state.book.tracks.items()},
+            details=order_details(core.state, core.attention, core.deadlines()),
+        )
+
+    @workflow.query(description="What happened, latest last")
+    def timeline(self) -> Timeline:
+        """The order's story."""
+        return Timeline(entries=tuple(self._core.state.timeline))
+
+    @workflow.query(description="Why the order goes where it goes")
+    def explain(self) -> str:
+        """The last decision in words."""
+        return self._core.state.explanation or "No routing decision has been made yet."
+
+    async def _obey(self, command: Command) -> Answer:
+        self._commands.take(command)
+        return await self._answer(command.request_id)
+
+    async def _answer(self, request_id: str) -> Answer:
+        answers = self._core.state.answers
+        await workflow.wait_condition(lambda: request_id in answers)
+        return answers[request_id]
+
+    @staticmethod
+    def _refuse(reason: str | None) -> None:
+        if reason is not None:
+            raise ApplicationError(reason, type="Refused", non_retryable=True)

@@ -1,0 +1,334 @@
+"""What people and other systems ask of an order: cancel, hold, change address, amend, grants."""
+
+from collections import deque
+
+from temporalio import workflow
+
+with workflow.unsafe.imports_passed_through():
+    from activities.change import AddressTask, ChangeActivities
+    from activities.orders import OrderTask
+    from activities.reserve import FreedUnits, FreeTask, ReserveActivities
+    from domain.events import Replanned, SupplyGranted
+    from domain.order_book import Track
+    from domain.plans import OrderFacts, Plan, PlanLine, PlannedFulfillment
+    from domain.quantities import Bucket
+    from domain.stages import Hold
+    from workflows.messages import (
+        Amend,
+        Cancel,
+        CancelLine,
+        ChangeAddress,
+        FulfillmentCancel,
+        PlaceHold,
+        ReleaseHold,
+    )
+    from workflows.order_approval import Approval
+    from workflows.order_core import OrderCore
+    from workflows.order_planning import Planning
+    from workflows.order_state import PendingPlan
+    from workflows.reactor import Deadline
+
+Command = Cancel | ChangeAddress | Amend | PlaceHold | ReleaseHold | SupplyGranted | Replanned
+
+
+class Commands:
+    """A queue of requests, obeyed one at a time; a request id is obeyed once."""
+
+    def __init__(self, core: OrderCore, planning: Planning, approval: Approval) -> None:
+        """Nothing is asked yet."""
+        self._core = core
+        self._planning = planning
+        self._approval = approval
+        self._queue: deque[Command] = deque()
+        self._seen: set[str] = set(core.state.answers)
+        core.collect_deadlines.append(self.deadlines)
+        core.cancel_all_is_waiting = self._cancel_all_is_waiting
+        core.cancel_everything = self.cancel_everything
+
+    def take(self, command: Command) -> None:
+        """Note a request; a second one with the same id changes nothing."""
+        if command.request_id in self._seen:
+            return
+        self._seen.add(command.request_id)
+        self._queue.append(command)
+        self._core.wake()
+
+    def cancel_everything(self, request_id: str, reason: str) -> None:
+        """Ask for a cancel of all that can still be cancelled."""
+        self.take(Cancel(request_id=request_id, reason=reason))
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a request still waits to be obeyed."""
+        return bool(self._queue)
+
+    def _cancel_all_is_waiting(self) -> bool:
+        return any(isinstance(x, Cancel) and x.lines is None for x in self._queue)
+
+    async def obey(self) -> bool:
+        """Obey the oldest request, once the order's facts are known."""
+        if not self._queue or self._core.state.facts is None:
+            return False
+        command = self._queue.popleft()
+        match command:
+            case Cancel():
+                await self._cancel(command)
+            case ChangeAddress():
+                await self._change_address(command)
+            case Amend():
+                await self._amend(command)
+            case PlaceHold():
+                self._place_hold(command)
+            case ReleaseHold():
+                self._release_hold(command)
+            case SupplyGranted():
+                await self._planning.take_grant(command)
+            case Replanned():
+                await self._planning.replan(command)
+        return True
+
+    async def expire_holds(self) -> bool:
+        """Lift holds whose time is over."""
+        state, now = self._core.state, workflow.now()
+        over = [hold for hold in state.holds if hold.expires_at and hold.expires_at <= now]
+        for hold in over:
+            state.holds.remove(hold)
+            self._core.note("hold", f"Hold {hold.type} expired")
+        return bool(over)
+
+    def deadlines(self) -> list[Deadline]:
+        """When holds expire."""
+        return [
+            Deadline(hold.expires_at, f"hold {hold.type} expires")
+            for hold in self._core.state.holds
+            if hold.expires_at is not None
+        ]
+
+    def _place_hold(self, command: PlaceHold) -> None:
+        self._core.state.holds.append(
+            Hold(
+                hold_id=f"{command.type}-{len(self._seen)}",
+                type=command.type,
+                owner=command.owner,
+                reason=command.reason,
+                expires_at=command.expires_at,
+            )
+        )
+        running = [x for x in self._core.state.book.tracks.values() if x.is_open]
+        text = f"Held: {command.type}"
+        if running:
+            text += "; what is already with the nodes is asked to wait"
+            for track in running:
+                self._tell(track, "hold", command)
+        self._core.answer(command.request_id, True, text)
+
+    def _release_hold(self, command: ReleaseHold) -> None:
+        state = self._core.state
+        kept = [hold for hold in state.holds if hold.type != command.type]
+        lifted = len(state.holds) - len(kept)
+        state.holds = kept
+        for track in state.book.tracks.values():
+            if track.is_open:
+                self._tell(track, "release_hold", command)
+        text = f"Hold {command.type} lifted" if lifted else f"There is no hold {command.type}"
+        self._core.answer(command.request_id, bool(lifted), text)
+
+    def _tell(self, track: Track, signal: str, message: object) -> None:
+        handle = workflow.get_external_workflow_handle(f"fulfillment-{track.order.fulfillment_id}")
+        self._core.send(handle, signal, message)
+
+    async def _cancel(self, command: Cancel) -> None:
+        core = self._core
+        wanted = self._wanted(command)
+        now_free = 0
+        if any(wanted.values()):
+            now_free += self._cancel_open(wanted)
+            now_free += await self._cancel_backordered(wanted)
+            now_free += await self._cancel_reserved(wanted)
+        asked = self._ask_fulfillments(command, wanted)
+        left = sum(wanted.values()) if command.lines is not None else 0
+        parts = []
+        if now_free:
+            parts.append(f"{now_free} units cancelled")
+        if asked:
+            parts.append(f"{asked} units asked back from their nodes")
+        if left:
+            parts.append(f"{left} units are past cancelling")
+        text = "; ".join(parts) or "Nothing is left to cancel"
+        if command.reason:
+            text += f" ({command.reason})"
+        if command.lines is None:
+            await self._approval.withdraw()
+        core.answer(command.request_id, bool(now_free or asked), text[:500])
+
+    def _wanted(self, command: Cancel) -> dict[str, int]:
+        quantities = self._core.state.book.all_quantities()
+        if command.lines is None:
+            return {line_id: x.unfinished for line_id, x in quantities.items()}
+        wanted: dict[str, int] = {}
+        for line in command.lines:
+            if line.line_id in quantities:
+                wanted[line.line_id] = wanted.get(line.line_id, 0) + line.quantity
+        return wanted
+
+    def _cancel_open(self, wanted: dict[str, int]) -> int:
+        book, cancelled = self._core.state.book, 0
+        for line_id, there in book.units(Bucket.OPEN).items():
+            quantity = min(wanted.get(line_id, 0), there)
+            book.move(line_id, Bucket.OPEN, Bucket.CANCELLED, quantity)
+            wanted[line_id] = wanted.get(line_id, 0) - quantity
+            cancelled += quantity
+        return cancelled
+
+    async def _cancel_backordered(self, wanted: dict[str, int]) -> int:
+        waiting = self._core.state.book.units(Bucket.BACKORDERED)
+        units = {
+            line_id: min(quantity, wanted.get(line_id, 0))
+            for line_id, quantity in waiting.items()
+            if wanted.get(line_id, 0)
+        }
+        if units:
+            units = await self._planning.drop_backorder(units, Bucket.CANCELLED)
+            for line_id, quantity in units.items():
+                wanted[line_id] -= quantity
+        return sum(units.values())
+
+    async def _cancel_reserved(self, wanted: dict[str, int]) -> int:
+        freed = self._take_from_pending(wanted)
+        if freed:
+            await self._free(freed, Bucket.CANCELLED, "Cancel before release")
+        return sum(unit.quantity for unit in freed)
+
+    def _take_from_pending(self, wanted: dict[str, int]) -> list[FreedUnits]:
+        """Take wanted units out of the plans that wait for release; plans shrink or vanish."""
+        freed: list[FreedUnits] = []
+        for version, pending in list(self._core.state.pending.items()):
+            kept: list[PlannedFulfillment] = []
+            for planned in pending.plan.fulfillments:
+                lines: list[PlanLine] = []
+                for line in planned.lines:
+                    taken = min(line.quantity, wanted.get(line.line_id, 0))
+                    if taken:
+                        wanted[line.line_id] -= taken
+                        freed.append(
+                            FreedUnits(
+                                reservation_id=pending.reservation_id,
+                                node_id=planned.node_id,
+                                line_id=line.line_id,
+                                quantity=taken,
+                            )
+                        )
+                    if line.quantity > taken:
+                        lines.append(line.model_copy(update={"quantity": line.quantity - taken}))
+                if lines:
+                    kept.append(planned.model_copy(update={"lines": tuple(lines)}))
+            self._keep(version, pending, kept)
+        return freed
+
+    def _keep(self, version: int, pending: PendingPlan, kept: list[PlannedFulfillment]) -> None:
+        if not kept:
+            del self._core.state.pending[version]
+            return
+        plan: Plan = pending.plan.model_copy(update={"fulfillments": tuple(kept)})
+        pending.plan = plan
+
+    async def _free(self, freed: list[FreedUnits], target: Bucket, why: str) -> None:
+        core, state = self._core, self._core.state
+        for unit in freed:
+            state.book.move(unit.line_id, Bucket.RESERVED, target, unit.quantity)
+        task = FreeTask(**core.written(), key=state.next_key("free"), units=tuple(freed))
+        await core.call(
+            ReserveActivities.free,
+            task,
+            type(None),
+            summary=f"{why}: free {sum(unit.quantity for unit in freed)} reserved units",
+        )
+
+    def _ask_fulfillments(self, command: Cancel, wanted: dict[str, int]) -> int:
+        book, asked = self._core.state.book, 0
+        for track in book.tracks.values():
+            lines = []
+            for line_id in sorted({line.line_id for line in track.order.lines}):
+                quantity = min(wanted.get(line_id, 0), book.held_by(track, line_id))
+                if track.is_open and quantity > 0:
+                    wanted[line_id] -= quantity
+                    book.lines[line_id].cancel_wanted += quantity
+                    lines.append(CancelLine(line_id=line_id, quantity=quantity))
+            if lines:
+                asked += sum(line.quantity for line in lines)
+                message = FulfillmentCancel(
+                    request_id=command.request_id, lines=tuple(lines), reason=command.reason
+                )
+                self._tell(track, "cancel", message)
+        return asked
+
+    async def _change_address(self, command: ChangeAddress) -> None:
+        core, state = self._core, self._core.state
+        running = [
+            track
+            for track in state.book.tracks.values()
+            if track.is_open and track.order.ship_group == command.ship_group
+        ]
+        await core.call(
+            ChangeActivities.use_address,
+            AddressTask(order_id=state.order_id, address_id=command.address_id),
+            type(None),
+            summary=f"Use the new address for ship group {command.ship_group}",
+        )
+        freed = self._take_from_pending(self._reserved_of(command.ship_group))
+        if freed:
+            await self._free(freed, Bucket.OPEN, "New address: plan again")
+        for track in running:
+            self._tell(track, "change_address", command)
+        text = "The new address is used"
+        if running:
+            text = "The new address was given to the nodes that already have the order"
+        core.answer(command.request_id, True, text)
+
+    def _reserved_of(self, ship_group: str) -> dict[str, int]:
+        units: dict[str, int] = {}
+        for pending in self._core.state.pending.values():
+            for planned in pending.plan.fulfillments:
+                for line in planned.lines if planned.ship_group == ship_group else ():
+                    units[line.line_id] = units.get(line.line_id, 0) + line.quantity
+        return units
+
+    async def _amend(self, command: Amend) -> None:
+        core, state = self._core, self._core.state
+        if command.version <= state.version:
+            core.answer(command.request_id, False, f"Version {command.version} is not newer")
+            return
+        task = OrderTask(**{**core.task_fields, "version": command.version})
+        facts = await core.call(
+            ChangeActivities.load_version,
+            task,
+            OrderFacts,
+            summary=f"Load version {command.version} of the order",
+        )
+        less = self._add_what_is_more(facts)
+        state.version = command.version
+        state.facts = facts.model_copy(update={"approvals": core.facts.approvals})
+        core.answer(command.request_id, True, f"Changed to version {command.version}")
+        if less:
+            lines = tuple(CancelLine(line_id=x, quantity=q) for x, q in less.items())
+            cancel = Cancel(
+                request_id=f"{command.request_id}/less", lines=lines, reason="changed order"
+            )
+            await self._cancel(cancel)
+
+    def _add_what_is_more(self, facts: OrderFacts) -> dict[str, int]:
+        """Add units the new version has more; returns line id -> units it has less."""
+        book, less = self._core.state.book, {}
+        new = {line.line_id: line for line in facts.lines}
+        for line_id, line in new.items():
+            quantities = book.quantities(line_id) if line_id in book.lines else None
+            known = quantities.ordered - quantities.cancelled if quantities else 0
+            if line.quantity > known:
+                book.add_units(line_id, line.sku, line.quantity - known)
+            elif line.quantity < known:
+                less[line_id] = known - line.quantity
+        for line_id in sorted(book.lines.keys() - new.keys()):
+            quantities = book.quantities(line_id)
+            if quantities.unfinished:
+                less[line_id] = quantities.unfinished
+        return dict(sorted(less.items()))

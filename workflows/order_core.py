@@ -1,0 +1,229 @@
+"""The core of an order workflow: its state, what it shows to people, and what it records."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from temporalio import workflow
+from temporalio.common import SearchAttributeKey, SearchAttributeUpdate
+from temporalio.exceptions import ApplicationError
+
+with workflow.unsafe.imports_passed_through():
+    from activities.orders import OrderActivities, OrderTask
+    from activities.recording import OrderRecord
+    from domain.order_book import OrderBook
+    from domain.plans import OrderFacts, OrderView, TimelineEntry
+    from domain.stages import CLOSED_STAGES, Choice
+    from workflows.messages import Answer, OrderInput
+    from workflows.order_details import awaited, order_details
+    from workflows.order_state import OrderState
+    from workflows.reactor import Deadline, Reactor
+    from workflows.search_attributes import (
+        AT_RISK,
+        BLOCKED_STEP,
+        CARRIERS,
+        FULFILLMENT_NODES,
+        ORDER_STATUS,
+        PENDING_APPROVAL,
+        PROMISE_DATE,
+        SLA_DUE_AT,
+    )
+
+
+class OrderCore(Reactor):
+    """State and its projections. The parts (approval, planning, commands) all work on this."""
+
+    def __init__(self, start: OrderInput) -> None:
+        """Start from the input, or from the state a continue-as-new carried over."""
+        super().__init__(start.timings)
+        self.state = (
+            OrderState.model_validate(start.state)
+            if start.state is not None
+            else OrderState(order_id=start.order_id, version=start.version, pins=start.pins)
+        )
+        self.collect_deadlines: list[Callable[[], list[Deadline]]] = []
+        self.cancel_all_is_waiting: Callable[[], bool] = lambda: False
+        self.cancel_everything: Callable[[str, str], None] = lambda _request, _reason: None
+        self._sending: set[asyncio.Task[None]] = set()
+        self._shown: dict[str, object] = {}
+        self._recorded: tuple[object, ...] | None = None
+
+    @property
+    def facts(self) -> OrderFacts:
+        """The order's facts; loaded by the first step."""
+        if self.state.facts is None:
+            raise RuntimeError("the order's facts are used before they are loaded")
+        return self.state.facts
+
+    def send(
+        self, handle: workflow.ExternalWorkflowHandle[object], signal: str, message: object
+    ) -> None:
+        """Signal a fulfillment; one that has ended meanwhile has said all it will say."""
+        task = asyncio.create_task(self._send(handle, signal, message))
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
+
+    async def _send(
+        self, handle: workflow.ExternalWorkflowHandle[object], signal: str, message: object
+    ) -> None:
+        try:
+            await handle.signal(signal, message)
+        except ApplicationError:
+            self.note("signal", f"{handle.id} has ended before it heard: {signal}")
+            self.wake()
+
+    def take_facts(self, facts: OrderFacts) -> None:
+        """Keep the facts; the first time, open the book with every unit open."""
+        if self.state.facts is None:
+            self.state.book = OrderBook.of(facts.lines)
+        self.state.facts = facts
+
+    @property
+    def task(self) -> OrderTask:
+        """Which order an activity is about."""
+        return OrderTask(**self.task_fields)
+
+    @property
+    def task_fields(self) -> dict[str, object]:
+        """The fields every order step's task begins with."""
+        return {
+            "order_id": self.state.order_id,
+            "version": self.state.version,
+            "routing_policy": self.state.pins.routing,
+            "process_policy": self.state.pins.process,
+        }
+
+    def note(self, kind: str, text: str) -> None:
+        """Add to the order's story."""
+        self.state.note(workflow.now(), kind, text)
+
+    def tell(self, kind: str, text: str) -> None:
+        """Add to the story what a fulfillment has already written to the read model."""
+        self.state.note(workflow.now(), kind, text)
+        self.state.unwritten.pop()
+
+    def answer(self, request_id: str, done: bool, text: str) -> None:
+        """Keep what became of a request, for its sender and the story."""
+        self.state.answers[request_id] = Answer(request_id=request_id, done=done, text=text)
+        self.note("answer", text)
+
+    def view(self, *, closed: bool = False) -> OrderView:
+        """The order as it is now, one revision on."""
+        self.state.revision += 1
+        return OrderView(
+            order_id=self.state.order_id,
+            revision=self.state.revision,
+            stage=self.state.stage,
+            displayed=self.state.displayed_with(self.attention),
+            lines=self.state.book.all_quantities(),
+            holds=tuple(self.state.holds),
+            attention=self.attention,
+            promise_at=self.state.promise_at,
+            decision_id=self.state.decision_id,
+            plan_version=self.state.plan_version,
+            awaits=awaited(self.state, self.attention, self.deadlines())[:250],
+            closed=closed,
+        )
+
+    def take_story(self) -> tuple[TimelineEntry, ...]:
+        """The lines of the story that no step has written yet."""
+        story, self.state.unwritten = tuple(self.state.unwritten), []
+        return story
+
+    def written(self) -> dict[str, object]:
+        """The fields with which a step records the order along with its own work."""
+        self._recorded = self._essence()
+        return {
+            "order_id": self.state.order_id,
+            "view": self.view(),
+            "timeline": self.take_story(),
+        }
+
+    async def record(self, summary: str, *, closed: bool = False) -> None:
+        """Write the read model where no step does."""
+        record = OrderRecord(
+            order_id=self.state.order_id,
+            view=self.view(closed=closed),
+            timeline=self.take_story(),
+        )
+        self._recorded = self._essence()
+        await self.call(OrderActivities.record, record, type(None), summary=summary)
+
+    def deadlines(self) -> list[Deadline]:
+        """Everything that will happen to the order by itself."""
+        found: list[Deadline] = []
+        for collect in self.collect_deadlines:
+            found.extend(collect())
+        return found
+
+    async def before_wait(self) -> None:
+        """Show and record where the order stands, if that changed."""
+        self.show()
+        if self.state.facts is None:
+            return
+        if self.state.unwritten or self._essence() != self._recorded:
+            await self.record(f"Record: {self.state.displayed_with(self.attention)}"[:190])
+
+    def show(self) -> None:
+        """Set the page's details and, where they changed, the search attributes."""
+        workflow.set_current_details(order_details(self.state, self.attention, self.deadlines()))
+        shown = self._attributes()
+        changed = [
+            update for name, (value, update) in shown.items() if self._shown.get(name) != value
+        ]
+        if changed:
+            workflow.upsert_search_attributes(changed)
+            self._shown = {name: value for name, (value, _) in shown.items()}
+
+    def _attributes(self) -> dict[str, tuple[object, SearchAttributeUpdate[Any]]]:
+        """Name -> (value, update); one that never had a value and has none now is left out."""
+        state = self.state
+        tracks = state.book.tracks.values()
+        dues = [x.ship_by for p in state.pending.values() for x in p.plan.fulfillments]
+        dues += [t.order.ship_by for t in tracks if t.is_open and t.order.ship_by]
+        level = self.facts.approvals[state.approval.position] if state.approval else None
+        values: list[tuple[SearchAttributeKey[Any], object]] = [
+            (ORDER_STATUS, state.stage.value),
+            (PROMISE_DATE, state.promise_at),
+            (SLA_DUE_AT, min(dues, default=None)),
+            (FULFILLMENT_NODES, sorted({track.order.node_id for track in tracks})),
+            (CARRIERS, sorted({carrier for track in tracks for carrier in track.carriers})),
+            (BLOCKED_STEP, self.attention.step if self.attention else None),
+            (PENDING_APPROVAL, level.role if level else None),
+            (AT_RISK, state.at_risk),
+        ]
+        return {
+            key.name: (value, key.value_set(value) if value else key.value_unset())
+            for key, value in values
+            if value or key.name in self._shown
+        }
+
+    def must_stop_parking(self) -> bool:
+        """A whole cancel answers any parked step."""
+        return self.cancel_all_is_waiting()
+
+    async def on_abandoned(self, choice: Choice) -> None:
+        """Act on the choice that ended a parked step."""
+        if choice is Choice.CANCEL:
+            self.cancel_everything(f"park/{self._parks}", "A person chose to cancel")
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing is open any more."""
+        state = self.state
+        return (
+            state.facts is not None
+            and not self._sending
+            and state.stage in CLOSED_STAGES
+            and state.book.is_finished
+        )
+
+    def _essence(self) -> tuple[object, ...]:
+        """What must be recorded before a wait; what fulfillments hold is in their own rows."""
+        state = self.state
+        own = tuple(
+            (line_id, x.ordered, x.open, x.backordered, x.reserved, x.cancelled)
+            for line_id, x in state.book.lines.items()
+        )
+        waits = (state.approval.position if state.approval else None, state.approvals_left)
+        return (own, tuple(state.holds), self.attention, state.promise_at, waits)

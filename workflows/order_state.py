@@ -1,0 +1,102 @@
+"""Everything an order workflow remembers; it survives a continue-as-new as one document."""
+
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from domain.order_book import OrderBook
+from domain.plans import OrderFacts, Plan, TimelineEntry
+from domain.routing.decision import Exclusion
+from domain.stages import Attention, Hold, Progress, Stage, displayed, order_stage
+from workflows.messages import Answer, PolicyPins
+
+KEPT_TIMELINE = 200
+
+
+class _Mutable(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class PendingPlan(_Mutable):
+    """A reserved plan that waits for its release."""
+
+    plan: Plan
+    reservation_id: str
+    release_at: datetime
+    replanned: bool = False
+
+
+class AskedApproval(_Mutable):
+    """The level an order waits at."""
+
+    position: int
+    asked_at: datetime
+    reminded: bool = False
+    escalated: bool = False
+    voters: list[str] = Field(default_factory=list)
+
+
+class WaitingBackorder(_Mutable):
+    """Since when units wait for supply, and until when."""
+
+    since: datetime
+    until: datetime
+
+
+class OrderState(_Mutable):
+    """What the workflow knows."""
+
+    order_id: str
+    version: int
+    pins: PolicyPins
+    facts: OrderFacts | None = None
+    book: OrderBook = Field(default_factory=OrderBook)
+    promised: bool = False
+    promise_at: datetime | None = None
+    decision_id: str | None = None
+    explanation: str = ""
+    approvals_left: bool = False
+    approval: AskedApproval | None = None
+    rejected: bool = False
+    holds: list[Hold] = Field(default_factory=list)
+    pending: dict[int, PendingPlan] = Field(default_factory=dict)
+    plan_version: int = 0
+    next_fulfillment: int = 1
+    exclusions: list[Exclusion] = Field(default_factory=list)
+    reroutes: int = 0
+    backorder: WaitingBackorder | None = None
+    answers: dict[str, Answer] = Field(default_factory=dict)
+    revision: int = 1
+    timeline: list[TimelineEntry] = Field(default_factory=list)
+    unwritten: list[TimelineEntry] = Field(default_factory=list)
+    entries: int = 0
+    steps: int = 0
+    at_risk: bool = False
+
+    @property
+    def progress(self) -> Progress:
+        """What the stage is derived from besides quantities."""
+        return Progress(
+            awaits_approval=self.approvals_left, rejected=self.rejected, promised=self.promised
+        )
+
+    @property
+    def stage(self) -> Stage:
+        """The derived stage."""
+        return order_stage(self.book.all_quantities().values(), self.progress)
+
+    def displayed_with(self, attention: Attention | None) -> str:
+        """What a list shows of the order."""
+        return displayed(self.stage, self.holds, attention)
+
+    def note(self, at: datetime, kind: str, text: str) -> None:
+        """Add a line to the order's story; it is written with the next step."""
+        self.entries += 1
+        entry = TimelineEntry(key=f"order/{self.entries}", at=at, kind=kind, text=text)
+        self.timeline = [*self.timeline, entry][-KEPT_TIMELINE:]
+        self.unwritten.append(entry)
+
+    def next_key(self, step: str) -> str:
+        """A business key for a step of this order that is taken once."""
+        self.steps += 1
+        return f"{self.order_id}/{step}/{self.steps}"

@@ -1,0 +1,219 @@
+"""What both workflows are made of: a loop of actions that runs until nothing is left to do.
+
+Each action looks at the state and either does one thing and returns True, or returns False. When
+none has anything to do, the loop waits for a message or the nearest deadline. Handlers only note
+what came in and wake the loop, so state changes in one place, in one order.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+from temporalio.exceptions import ActivityError, ApplicationError, FailureError
+
+with workflow.unsafe.imports_passed_through():
+    from domain.process_policy import Timings
+    from domain.stages import Attention, Choice
+    from workflows.messages import Resume
+
+Result = TypeVar("Result")
+Action = Callable[[], Awaitable[bool]]
+
+DATABASE_TIMEOUT = timedelta(seconds=10)
+OUTSIDE_TIMEOUT = timedelta(seconds=30)
+DATABASE_RETRIES = RetryPolicy(
+    initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=30)
+)
+
+
+@dataclass(frozen=True)
+class Deadline:
+    """Something that happens by itself at `at`; `text` says what, for the person who reads."""
+
+    at: datetime
+    text: str
+
+
+class StepAbandonedError(Exception):
+    """A person answered a parked step with something other than to try again."""
+
+    def __init__(self, choice: Choice) -> None:
+        """Keep the person's choice."""
+        super().__init__(choice.value)
+        self.choice = choice
+
+
+class Reactor:
+    """The loop, its waits, parked steps and the calls to activities."""
+
+    def __init__(self, timings: Timings) -> None:
+        """Start awake, with nothing parked."""
+        self.timings = timings
+        self.attention: Attention | None = None
+        self._awake = True
+        self._resume: Resume | None = None
+        self._parks = 0
+
+    def wake(self) -> None:
+        """Let the loop look at the state again."""
+        self._awake = True
+
+    async def react(self, actions: Sequence[Action], finished: Callable[[], bool]) -> None:
+        """Run actions, first one first, until `finished`."""
+        while not finished():
+            self._awake = False
+            for action in actions:
+                try:
+                    acted = await action()
+                except StepAbandonedError as abandoned:
+                    await self.on_abandoned(abandoned.choice)
+                    acted = True
+                if acted:
+                    break
+            else:
+                await self._wait()
+
+    async def shielded(self, main: Awaitable[Result], on_cancel: Callable[[], None]) -> Result:
+        """Run `main` to its end; a native cancel becomes a message and interrupts nothing."""
+        task = asyncio.ensure_future(main)
+        while True:
+            try:
+                return await asyncio.shield(task)
+            except asyncio.CancelledError:
+                if task.cancelled():
+                    raise
+                on_cancel()
+                self.wake()
+
+    def deadlines(self) -> list[Deadline]:
+        """Everything that will happen by itself."""
+        raise NotImplementedError
+
+    async def before_wait(self) -> None:
+        """Make what is known outside true before the loop sleeps."""
+        raise NotImplementedError
+
+    async def on_abandoned(self, choice: Choice) -> None:
+        """Act on a person's choice that ended a step."""
+        raise NotImplementedError
+
+    def must_stop_parking(self) -> bool:
+        """Whether something came in that answers a parked step by itself."""
+        return False
+
+    async def _wait(self) -> None:
+        await self.before_wait()
+        upcoming = min(self.deadlines(), key=lambda d: d.at, default=None)
+        if upcoming is None:
+            await workflow.wait_condition(lambda: self._awake)
+            return
+        remaining = max(upcoming.at - workflow.now(), timedelta(0))
+        try:
+            await workflow.wait_condition(
+                lambda: self._awake, timeout=remaining, timeout_summary=upcoming.text
+            )
+        except asyncio.TimeoutError:  # noqa: UP041 (the SDK raises asyncio's own name)
+            self._awake = True
+
+    async def call(
+        self,
+        method: Callable[..., Any],
+        task: Any,
+        result: type[Result],
+        *,
+        summary: str,
+        queue: str | None = None,
+        choices: tuple[Choice, ...] = (Choice.RETRY,),
+    ) -> Result:
+        """Run an activity; what cannot succeed waits for a person's choice.
+
+        With `queue`, the call goes to an outside system: it is retried until the vendor deadline.
+        Raises StepAbandonedError when the person chose not to try again.
+        """
+        while True:
+            try:
+                return await self._execute(method, task, result, summary, queue)
+            except ActivityError as failure:
+                step = failure.activity_type
+                answer = await self.park(step, _reason(failure), choices)
+                if answer.choice is not Choice.RETRY:
+                    raise StepAbandonedError(answer.choice) from failure
+
+    async def _execute(
+        self,
+        method: Callable[..., Any],
+        task: Any,
+        result: type[Result],
+        summary: str,
+        queue: str | None,
+    ) -> Result:
+        if queue is None:
+            answer = await workflow.execute_activity_method(
+                method,
+                task,
+                start_to_close_timeout=DATABASE_TIMEOUT,
+                retry_policy=DATABASE_RETRIES,
+                summary=summary,
+            )
+        else:
+            answer = await workflow.execute_activity_method(
+                method,
+                task,
+                task_queue=queue,
+                start_to_close_timeout=OUTSIDE_TIMEOUT,
+                schedule_to_close_timeout=self.timings.vendor_deadline,
+                retry_policy=RetryPolicy(
+                    initial_interval=self.timings.vendor_retry_first,
+                    maximum_interval=self.timings.vendor_retry_longest,
+                ),
+                summary=summary,
+            )
+        if result is not type(None) and not isinstance(answer, result):
+            raise ApplicationError(f"{method.__name__} answered {type(answer).__name__}")
+        return answer  # type: ignore[no-any-return]
+
+    async def park(self, step: str, reason: str, choices: tuple[Choice, ...]) -> Resume:
+        """Show a person what is stuck, and wait for a choice that is offered."""
+        self._parks += 1
+        self.attention = Attention(
+            park_id=f"{step}-{self._parks}",
+            step=step,
+            reason=reason[:250],
+            choices=choices,
+            since=workflow.now(),
+        )
+        self._resume = None
+        await self.before_wait()
+        await workflow.wait_condition(lambda: self._resume is not None or self.must_stop_parking())
+        park_id, self.attention = self.attention.park_id, None
+        return self._take_resume(park_id)
+
+    def _take_resume(self, park_id: str) -> Resume:
+        answer, self._resume = self._resume, None
+        return answer or Resume(
+            request_id=f"{park_id}/cancelled", park_id=park_id, choice=Choice.CANCEL
+        )
+
+    def resume_with(self, resume: Resume) -> str | None:
+        """Answer the parked step. Returns why the answer does not fit, or None when taken."""
+        if self.attention is None:
+            return "nothing waits for a choice"
+        if resume.park_id != self.attention.park_id:
+            return f"what waits is {self.attention.park_id}, not {resume.park_id}"
+        if resume.choice not in self.attention.choices:
+            offered = ", ".join(choice.value for choice in self.attention.choices)
+            return f"choose one of {offered}"
+        self._resume = resume
+        self.wake()
+        return None
+
+
+def _reason(failure: FailureError) -> str:
+    cause: BaseException = failure
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    return str(cause)
