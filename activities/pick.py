@@ -89,8 +89,11 @@ class PickActivities:
     def _handover(self, order: FulfillmentOrder) -> Handover:
         with reading(self._engine) as session:
             document = orders.load_order(session, order.order_id)
+            skus = sorted({line.sku for line in order.lines})
+            products = network.products(session, skus)
             return Handover(
                 order=order,
                 ship_to=orders.address_of(session, order.order_id, order.ship_group),
                 customer_name=document.customer.name,
+                weights={sku: products[sku].weight_grams for sku in skus if sku in products},
             )

@@ -10,10 +10,11 @@ from activities.recording import FulfillmentRecord, write_fulfillment
 from domain.catalogue import Product
 from domain.errors import RefusedError
 from domain.fulfillments import FulfillmentOrder, Package, PackageStatus
-from domain.network import CarrierService
+from domain.network import CarrierService, Place
 from domain.orders import Address
+from domain.planning import distance_km, place_of
 from domain.values import Id, Model
-from integrations.carrier.port import Carrier, Rate, ShipmentRequest
+from integrations.carrier.port import Carrier, Rate, ServiceOption, ShipmentRequest
 from store import fulfillments, network, orders
 from store.engine import reading, transaction
 
@@ -85,7 +86,10 @@ class ShipActivities:
             address = orders.address_of(session, task.order.order_id, task.order.ship_group)
             products = network.products(session, sorted({x.sku for x in task.order.lines}))
             services = network.services_of(session, task.order.node_id)
-            request = _shipment_request(task, package, address, products)
+            sender = network.node(session, task.order.node_id).place
+            request = _shipment_request(task, package, sender, address, products).model_copy(
+                update={"options": tuple(_option(service) for service in services)}
+            )
         carrier = self._carrier(task.carrier_connection_id)
         rate = _cheapest_in_time(carrier.rates(request), services, task)
         label = carrier.buy(request, rate.service, key)
@@ -112,7 +116,11 @@ class ShipActivities:
 
 
 def _shipment_request(
-    task: ShipTask, package: Package, address: Address | None, products: Mapping[str, Product]
+    task: ShipTask,
+    package: Package,
+    sender: Place,
+    address: Address | None,
+    products: Mapping[str, Product],
 ) -> ShipmentRequest:
     skus = {line.line_id: line.sku for line in task.order.lines}
     contents = sum(
@@ -124,11 +132,23 @@ def _shipment_request(
         reference=f"{task.order.fulfillment_id}/{package.package_id}",
         fulfillment_id=task.order.fulfillment_id,
         node_id=task.order.node_id,
+        ship_from=sender,
         ship_to=address,
+        distance_km=distance_km(sender, place_of(address)) if address else None,
         weight_grams=package.weight_grams or contents,
         length_mm=package.length_mm,
         width_mm=package.width_mm,
         height_mm=package.height_mm,
+    )
+
+
+def _option(service: CarrierService) -> ServiceOption:
+    return ServiceOption(
+        service_id=service.service_id,
+        level=service.level,
+        base=service.base,
+        per_kg=service.per_kg,
+        per_km=service.per_km,
     )
 
 

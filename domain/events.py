@@ -45,7 +45,7 @@ class LineFact(Model):
 
 
 class NodeEvent(Model):
-    """A node's report. Quantities in `lines` are facts of that event and count once per event id."""
+    """A node's report. Quantities in `lines` are facts of that event, counted once per event id."""
 
     event_id: EventId
     occurred_at: UtcTime
@@ -54,6 +54,8 @@ class NodeEvent(Model):
     lines: tuple[LineFact, ...] = ()
     packages: tuple[Package, ...] = ()
     reason: Text = ""
+    request_id: EventId | None = None
+    """The cancel request that CANCELLED or CANCEL_REFUSED answers, where it answers one."""
 
 
 class CarrierStatus(StrEnum):
@@ -88,7 +90,10 @@ class Shortfall(Model):
 
 
 class LineProgress(Model):
-    """Cumulative units of one line of a fulfillment; `returned_to_order` are shorts and rejects."""
+    """Units of one line of a fulfillment: picked >= shipped >= delivered.
+
+    Units given back to the order (shorts, rejects, lost parcels) or cancelled count only there.
+    """
 
     line_id: Id
     picked: Count = 0
@@ -113,6 +118,13 @@ class CancelAnswer(Model):
     outcome: CancelOutcome
 
 
+class AddressAnswer(Model):
+    """Whether a fulfillment could still use a new address."""
+
+    request_id: EventId
+    taken: bool
+
+
 class FulfillmentProgress(Model):
     """A fulfillment tells its order where it stands; only a higher revision changes anything."""
 
@@ -122,6 +134,7 @@ class FulfillmentProgress(Model):
     lines: tuple[LineProgress, ...] = ()
     shortfalls: tuple[Shortfall, ...] = ()
     cancel_answers: tuple[CancelAnswer, ...] = ()
+    address_answers: tuple[AddressAnswer, ...] = ()
     carriers: tuple[str, ...] = ()
 
 

@@ -33,7 +33,10 @@ def _refuse_binary_float(value: Any) -> Any:
 
 
 def _to_utc(value: datetime) -> datetime:
-    return value.astimezone(UTC)
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(f"{value.isoformat()} lies outside the calendar in UTC") from None
 
 
 Id = Annotated[str, StringConstraints(pattern=ID_PATTERN)]

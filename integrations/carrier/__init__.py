@@ -1,0 +1,5 @@
+from integrations.carrier import reference
+from integrations.carrier.port import Carrier
+from integrations.vendor import Vendor
+
+VENDORS: dict[str, Vendor[Carrier]] = {"reference": reference.VENDOR}

@@ -1,0 +1,5 @@
+from integrations.pos import reference
+from integrations.pos.port import StoreSystem
+from integrations.vendor import Vendor
+
+VENDORS: dict[str, Vendor[StoreSystem]] = {"reference": reference.VENDOR}

@@ -1,0 +1,5 @@
+from integrations.threepl import reference
+from integrations.threepl.port import ThirdPartyWarehouse
+from integrations.vendor import Vendor
+
+VENDORS: dict[str, Vendor[ThirdPartyWarehouse]] = {"reference": reference.VENDOR}

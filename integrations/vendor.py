@@ -1,0 +1,31 @@
+"""What a vendor brings: its client, and how its webhooks are verified and translated."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import httpx
+
+from domain.events import CarrierEvent, NodeEvent
+from domain.network import Connection
+
+Event = NodeEvent | CarrierEvent
+Headers = Mapping[str, str]
+Secrets = Mapping[str, str]
+"""Secrets by the name of their environment variable, such as `os.environ`."""
+Client = TypeVar("Client", covariant=True)
+
+Verify = Callable[[str, Headers, bytes], str]
+"""(secret, headers, raw body) -> the vendor's id of the delivery, for doing it once.
+Raises BadSignatureError."""
+Translate = Callable[[dict[str, Any]], tuple[Event, ...]]
+"""JSON object -> what it tells. Raises QuarantineError."""
+
+
+@dataclass(frozen=True)
+class Vendor(Generic[Client]):
+    """One row of a class's vendor table."""
+
+    connect: Callable[[Connection, Secrets, httpx.Client], Client]
+    verify: Verify
+    translate: Translate

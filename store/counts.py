@@ -1,0 +1,182 @@
+"""What a stock count as of T means for a position now."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select, tuple_
+from sqlalchemy.orm import Session
+from sqlmodel import SQLModel
+
+from store import ledger
+from store.columns import query, statement
+from store.ledger import Changes, Position
+
+_LEDGER = SQLModel.metadata.tables["ledger"]
+_COUNTS = SQLModel.metadata.tables["stock_counts"]
+_REMEMBER = statement(
+    "INSERT INTO stock_counts (sku, node_id, condition, quantity, counted_at)"
+    " VALUES (:sku, :node_id, :condition, :quantity, :counted_at)"
+    " ON CONFLICT (sku, node_id, condition)"
+    " DO UPDATE SET quantity = excluded.quantity, counted_at = excluded.counted_at",
+    "stock_counts",
+)
+_PICKED = query(
+    "SELECT l.picked, r.released, r.consumed, r.fulfillment_id FROM reservations r"
+    " JOIN fulfillment_lines l ON l.fulfillment_id = r.fulfillment_id AND l.line_id = r.line_id"
+    " JOIN fulfillments f ON f.fulfillment_id = r.fulfillment_id"
+    " WHERE f.node_id = :node_id AND r.sku = :sku AND l.picked > 0 AND l.picked_at <= :picked_at"
+    " AND (r.released > 0 OR r.fulfillment_id IN :fulfillment_ids)",
+    "fulfillment_lines",
+    "reservations",
+    lists=["fulfillment_ids"],
+)
+
+
+@dataclass(frozen=True)
+class Counted:
+    """One row of a count."""
+
+    node_id: str
+    sku: str
+    condition: str
+    quantity: int
+    counted_at: datetime
+
+
+@dataclass
+class _Moves:
+    """Ledger rows of one position since the oldest count of the feed."""
+
+    rows: list[Any]
+
+    def after(self, at: datetime, bucket: str) -> int:
+        """Sum of the physical moves of a bucket later than `at`; counts are no moves."""
+        return sum(
+            row.delta
+            for row in self.rows
+            if row.at > at and row.bucket == bucket and row.kind != "count"
+        )
+
+    def consumed_after(self, at: datetime) -> dict[str, int]:
+        """Fulfillment id -> units handed over later than `at`."""
+        units: dict[str, int] = {}
+        for row in self.rows:
+            if row.at > at and row.bucket == "released" and row.kind == "consume":
+                units[row.fulfillment_id] = units.get(row.fulfillment_id, 0) - row.delta
+        return units
+
+
+def counted_changes(
+    session: Session,
+    counted: Sequence[Counted],
+    positions: Mapping[tuple[str, str], Position],
+    nodes: Mapping[str, Mapping[str, object]],
+) -> Changes:
+    """How the locked positions change by these counts; counts taken over are remembered."""
+    taken = _newer_than_the_last(session, _with_suspects_settled(counted))
+    if not taken:
+        return {}
+    moves = _moves_since(session, taken)
+    changes: Changes = {}
+    for count in taken:
+        since = moves.get((count.node_id, count.sku), _Moves([]))
+        there = count.quantity + since.after(count.counted_at, count.condition)
+        place = positions[count.node_id, count.sku]
+        if count.condition == "usable":
+            there += _not_counted_by(session, nodes[count.node_id], count, place, since)
+        delta = max(0, there) - int(getattr(place, count.condition))
+        ledger.add(changes, count.node_id, count.sku, count.condition, delta)
+    session.execute(_REMEMBER, [vars(count) for count in taken])
+    return changes
+
+
+def _with_suspects_settled(counted: Sequence[Counted]) -> list[Counted]:
+    # Suspect units are waiting to be counted: whoever counted the usable ones looked for them.
+    given = {(row.node_id, row.sku, row.condition) for row in counted}
+    settled = [
+        Counted(row.node_id, row.sku, "suspect", 0, row.counted_at)
+        for row in counted
+        if row.condition == "usable" and (row.node_id, row.sku, "suspect") not in given
+    ]
+    return [*counted, *settled]
+
+
+def _newer_than_the_last(session: Session, counted: Sequence[Counted]) -> list[Counted]:
+    pairs = sorted({(row.sku, row.node_id) for row in counted})
+    known = session.execute(
+        select(_COUNTS).where(tuple_(_COUNTS.c.sku, _COUNTS.c.node_id).in_(pairs))
+    )
+    last = {(row.node_id, row.sku, row.condition): row.counted_at for row in known}
+    return [
+        row
+        for row in counted
+        if (at := last.get((row.node_id, row.sku, row.condition))) is None or row.counted_at >= at
+    ]
+
+
+def _moves_since(session: Session, counted: Sequence[Counted]) -> dict[tuple[str, str], _Moves]:
+    pairs = sorted({(row.sku, row.node_id) for row in counted})
+    rows = session.execute(
+        select(
+            _LEDGER.c.node_id,
+            _LEDGER.c.sku,
+            _LEDGER.c.bucket,
+            _LEDGER.c.at,
+            _LEDGER.c.delta,
+            _LEDGER.c.kind,
+            _LEDGER.c.fulfillment_id,
+        )
+        .where(tuple_(_LEDGER.c.sku, _LEDGER.c.node_id).in_(pairs))
+        .where(_LEDGER.c.bucket.in_(["usable", "damaged", "quarantine", "suspect", "released"]))
+        .where(_LEDGER.c.at > min(row.counted_at for row in counted))
+    )
+    moves: dict[tuple[str, str], _Moves] = {}
+    for row in rows:
+        moves.setdefault((row.node_id, row.sku), _Moves([])).rows.append(row)
+    return moves
+
+
+def _not_counted_by(
+    session: Session,
+    node: Mapping[str, object],
+    count: Counted,
+    place: Position,
+    moves: _Moves,
+) -> int:
+    """Units that were there at T by doms's reckoning but that the node's own count leaves out."""
+    if node["feed_meaning"] == "net":
+        return place.released - moves.after(count.counted_at, "released")
+    if node["decrement"] == "pick":
+        return _picked_but_there(session, count, moves)
+    return 0
+
+
+def _picked_but_there(session: Session, count: Counted, moves: _Moves) -> int:
+    consumed_later = moves.consumed_after(count.counted_at)
+    rows = session.execute(
+        _PICKED,
+        {
+            "node_id": count.node_id,
+            "sku": count.sku,
+            "picked_at": count.counted_at,
+            "fulfillment_ids": sorted(consumed_later),
+        },
+    )
+    picked: dict[str, int] = {}
+    released: dict[str, int] = {}
+    consumed: dict[str, int] = {}
+    for row in rows:
+        for units, more in (
+            (picked, row.picked),
+            (released, row.released),
+            (consumed, row.consumed),
+        ):
+            units[row.fulfillment_id] = units.get(row.fulfillment_id, 0) + more
+    there = 0
+    for fulfillment_id, units_picked in picked.items():
+        later = consumed_later.get(fulfillment_id, 0)
+        still_picked = units_picked - (consumed[fulfillment_id] - later)
+        there += max(0, min(still_picked, released[fulfillment_id] + later))
+    return there

@@ -1,0 +1,172 @@
+"""Changing stock positions together with the ledger rows that explain them."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select, tuple_
+from sqlalchemy.orm import Session
+from sqlmodel import SQLModel
+
+from domain.values import Model
+from store.columns import changed, statement
+from store.engine import is_sqlite
+from store.tables.stock import BUCKETS
+
+POSITIONS = SQLModel.metadata.tables["positions"]
+SELLABLE = "usable - held - reserved - released - claimed - safety_stock - protected"
+"""SQL for what may still be sold of a position (ATS); may be negative after a count."""
+
+Changes = dict[tuple[str, str], dict[str, int]]
+"""(node id, SKU) -> bucket -> how many units more (or fewer)."""
+
+_TAKE = statement(
+    "UPDATE positions SET reserved = reserved + :quantity"  # noqa: S608 (no outside text in it)
+    f" WHERE sku = :sku AND node_id = :node_id AND {SELLABLE} >= :quantity",
+    "positions",
+)
+_HOLD = statement(
+    "UPDATE positions SET held = held + :quantity"  # noqa: S608 (no outside text in it)
+    f" WHERE sku = :sku AND node_id = :node_id AND {SELLABLE} >= :quantity",
+    "positions",
+)
+_CHANGE = statement(
+    "UPDATE positions SET "  # noqa: S608 (no outside text in it)
+    + ", ".join(f"{bucket} = {bucket} + :{bucket}" for bucket in BUCKETS)
+    + " WHERE sku = :sku AND node_id = :node_id",
+    "positions",
+)
+_OPEN = statement(
+    f"INSERT INTO positions (sku, node_id, {', '.join(BUCKETS)})"  # noqa: S608 (as above)
+    f" VALUES (:sku, :node_id, {', '.join('0' for _ in BUCKETS)}) ON CONFLICT DO NOTHING",
+    "positions",
+)
+_WRITE = statement(
+    "INSERT INTO ledger"
+    " (key, at, node_id, sku, bucket, delta, kind, order_id, fulfillment_id, reason) VALUES"
+    " (:key, :at, :node_id, :sku, :bucket, :delta, :kind, :order_id, :fulfillment_id, :reason)",
+    "ledger",
+)
+_NOTHING = dict.fromkeys(BUCKETS, 0)
+
+
+class Position(Model):
+    """Units of a SKU at a node: four conditions, then what is spoken for or kept back of usable."""
+
+    node_id: str
+    sku: str
+    usable: int = 0
+    damaged: int = 0
+    quarantine: int = 0
+    suspect: int = 0
+    held: int = 0
+    reserved: int = 0
+    released: int = 0
+    claimed: int = 0
+    safety_stock: int = 0
+    protected: int = 0
+
+    @property
+    def sellable(self) -> int:
+        """What may still be sold (ATS); negative when a count found less than was given away."""
+        return self.usable - self.spoken_for - self.safety_stock - self.protected
+
+    @property
+    def spoken_for(self) -> int:
+        """Units that carts, orders and backorders already have."""
+        return self.held + self.reserved + self.released + self.claimed
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Why stock changes: the business key, when, what kind of change, and for whom."""
+
+    key: str
+    at: datetime
+    kind: str
+    order_id: str | None = None
+    fulfillment_id: str | None = None
+    reason: str | None = None
+
+
+def add(changes: Changes, node_id: str, sku: str, bucket: str, delta: int) -> None:
+    """Add to a set of changes."""
+    buckets = changes.setdefault((node_id, sku), {})
+    buckets[bucket] = buckets.get(bucket, 0) + delta
+
+
+def open_positions(session: Session, pairs: Iterable[tuple[str, str]]) -> None:
+    """Make empty positions where (node id, SKU) has none yet."""
+    rows = [{"node_id": node_id, "sku": sku} for node_id, sku in sorted(set(pairs))]
+    if rows:
+        session.execute(_OPEN, rows)
+
+
+def lock_positions(
+    session: Session, pairs: Iterable[tuple[str, str]]
+) -> dict[tuple[str, str], Position]:
+    """The positions as they are now, kept from changing until the transaction ends.
+
+    Every transaction locks in the order of (node, SKU), so two never wait for each other.
+    """
+    wanted = sorted({(sku, node_id) for node_id, sku in pairs})
+    if not wanted:
+        return {}
+    found = (
+        select(POSITIONS)
+        .where(tuple_(POSITIONS.c.sku, POSITIONS.c.node_id).in_(wanted))
+        .order_by(POSITIONS.c.node_id, POSITIONS.c.sku)
+    )
+    if not is_sqlite(session):
+        found = found.with_for_update()
+    rows = session.execute(found).mappings()
+    return {(row["node_id"], row["sku"]): Position.model_construct(**row) for row in rows}
+
+
+def take(
+    session: Session, wanted: Mapping[tuple[str, str], int], cause: Cause, *, bucket: str
+) -> tuple[tuple[str, str], ...]:
+    """Move sellable units of each (node id, SKU) to `reserved` or `held`; which pairs had too few.
+
+    When any refuses, the caller must roll back: the others were taken.
+    """
+    sql = {"reserved": _TAKE, "held": _HOLD}[bucket]
+    refused = []
+    for (node_id, sku), quantity in sorted(wanted.items()):
+        row = {"node_id": node_id, "sku": sku, "quantity": quantity}
+        if not changed(session, sql, row):
+            refused.append((node_id, sku))
+    if not refused:
+        write(session, {pair: {bucket: quantity} for pair, quantity in wanted.items()}, cause)
+    return tuple(refused)
+
+
+def apply(session: Session, changes: Changes, cause: Cause) -> None:
+    """Change the buckets of existing positions and write the ledger rows that explain it."""
+    rows = [
+        {**_NOTHING, **buckets, "node_id": node_id, "sku": sku}
+        for (node_id, sku), buckets in sorted(changes.items())
+        if any(buckets.values())
+    ]
+    if rows:
+        session.execute(_CHANGE, rows)
+        write(session, changes, cause)
+
+
+def write(session: Session, changes: Changes, cause: Cause) -> None:
+    """Write ledger rows only; the positions were changed already."""
+    why: dict[str, Any] = asdict(cause)
+    rows = [
+        {**why, "node_id": node_id, "sku": sku, "bucket": bucket, "delta": delta}
+        for (node_id, sku), buckets in sorted(changes.items())
+        for bucket, delta in buckets.items()
+        if delta
+    ]
+    if rows:
+        session.execute(_WRITE, rows)
+
+
+def position_of_row(row: Mapping[Any, Any]) -> Position:
+    """A position from a database row."""
+    return Position.model_construct(**{name: row[name] for name in Position.model_fields})

@@ -1,0 +1,51 @@
+"""Business keys: a stock-changing call that was already applied changes nothing the second time."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from domain.errors import ConflictError
+from store.columns import changed, query, statement
+
+_CLAIM = statement(
+    "INSERT INTO operations (key, kind, at, result) VALUES (:key, :kind, :at, :result)"
+    " ON CONFLICT DO NOTHING",
+    "operations",
+)
+_READ = query("SELECT kind, result FROM operations WHERE key = :key", "operations")
+_FINISH = statement("UPDATE operations SET result = :result WHERE key = :key", "operations")
+_FORGET = statement("DELETE FROM operations WHERE key = :key", "operations")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Whether the key is new; if not, what the first call answered (JSON)."""
+
+    is_new: bool
+    result: Any = None
+
+
+def claim(session: Session, key: str, kind: str, now: datetime, result: Any = None) -> Claim:
+    """Take a key for an operation of that kind, with its result where that is known beforehand.
+
+    The same key in another open transaction makes this wait for its end. Raises ConflictError
+    when the key belongs to another kind of operation.
+    """
+    if changed(session, _CLAIM, {"key": key, "kind": kind, "at": now, "result": result}):
+        return Claim(is_new=True)
+    first = session.execute(_READ, {"key": key}).one()
+    if first.kind != kind:
+        raise ConflictError(f"key '{key}' was used for '{first.kind}'; use another for '{kind}'")
+    return Claim(is_new=False, result=first.result)
+
+
+def finish(session: Session, key: str, result: Any) -> None:
+    """Keep the operation's result for repeats."""
+    session.execute(_FINISH, {"key": key, "result": result})
+
+
+def forget(session: Session, key: str) -> None:
+    """Let the key be used again: the operation turned out not to be possible now."""
+    session.execute(_FORGET, {"key": key})

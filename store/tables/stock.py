@@ -1,0 +1,206 @@
+"""Stock, its ledger, and everything that takes from it or waits for it."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import JSON, CheckConstraint, Index, UniqueConstraint, text
+from sqlmodel import Field, SQLModel
+
+from store.columns import BigId, UtcDateTime
+
+BUCKETS = (
+    "usable",
+    "damaged",
+    "quarantine",
+    "suspect",
+    "held",
+    "reserved",
+    "released",
+    "claimed",
+    "safety_stock",
+    "protected",
+)
+
+
+def _not_negative(name: str, columns: tuple[str, ...]) -> CheckConstraint:
+    condition = " AND ".join(f"{column} >= 0" for column in columns)
+    return CheckConstraint(condition, name=f"ck_{name}_not_negative")
+
+
+class PositionRow(SQLModel, table=True):
+    """Units of a SKU at a node. Clustered by SKU: every question asks for a SKU over all nodes."""
+
+    __tablename__ = "positions"
+    __table_args__ = (_not_negative("positions", BUCKETS), {"sqlite_with_rowid": False})
+    sku: str = Field(primary_key=True)
+    node_id: str = Field(primary_key=True, index=True)
+    usable: int = 0
+    damaged: int = 0
+    quarantine: int = 0
+    suspect: int = 0
+    held: int = 0
+    reserved: int = 0
+    released: int = 0
+    claimed: int = 0
+    safety_stock: int = 0
+    protected: int = 0
+
+
+class LedgerRow(SQLModel, table=True):
+    """One change of one bucket; append-only. The sum of `delta` is what the bucket holds."""
+
+    __tablename__ = "ledger"
+    __table_args__ = (
+        UniqueConstraint("key", "node_id", "sku", "bucket", name="uq_ledger_key"),
+        Index("ix_ledger_position", "sku", "node_id", "bucket", "at"),
+        {"sqlite_autoincrement": True},
+    )
+    id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
+    key: str
+    at: datetime = Field(sa_type=UtcDateTime)
+    node_id: str
+    sku: str
+    bucket: str
+    delta: int
+    kind: str
+    order_id: str | None = None
+    fulfillment_id: str | None = Field(default=None, index=True)
+    reason: str | None = None
+
+
+class OperationRow(SQLModel, table=True):
+    """A stock-changing call that was applied, by its business key, and what it answered."""
+
+    __tablename__ = "operations"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+    key: str = Field(primary_key=True)
+    kind: str
+    at: datetime = Field(sa_type=UtcDateTime)
+    result: Any = Field(default=None, sa_type=JSON)
+
+
+class StockCountRow(SQLModel, table=True):
+    """The newest count applied of one condition of a position; older ones are ignored."""
+
+    __tablename__ = "stock_counts"
+    sku: str = Field(primary_key=True)
+    node_id: str = Field(primary_key=True)
+    condition: str = Field(primary_key=True)
+    quantity: int
+    counted_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class ReservationRow(SQLModel, table=True):
+    """Units of an order line at a node under one reservation; each unit is in one of four places.
+
+    `granted` rows came from arriving supply: their units count in the bucket `claimed`.
+    `counted` is false for products without counted stock (infinite, lead time).
+    """
+
+    __tablename__ = "reservations"
+    __table_args__ = (
+        CheckConstraint(
+            "quantity = reserved + released + consumed + freed", name="ck_reservations_sum"
+        ),
+        _not_negative("reservations", ("reserved", "released", "consumed", "freed")),
+        {"sqlite_with_rowid": False},
+    )
+    reservation_id: str = Field(primary_key=True)
+    line_id: str = Field(primary_key=True)
+    node_id: str = Field(primary_key=True)
+    sku: str
+    order_id: str = Field(index=True)
+    plan_version: int | None = None
+    fulfillment_id: str | None = Field(default=None, index=True)
+    work_date: str | None = None
+    quantity: int
+    reserved: int = 0
+    released: int = 0
+    consumed: int = 0
+    freed: int = 0
+    granted: bool = False
+    counted: bool = True
+
+
+class HoldRow(SQLModel, table=True):
+    """Units a cart holds until it expires."""
+
+    __tablename__ = "holds"
+    __table_args__ = (_not_negative("holds", ("quantity",)),)
+    hold_id: str = Field(primary_key=True)
+    node_id: str = Field(primary_key=True)
+    sku: str = Field(primary_key=True)
+    quantity: int
+    expires_at: datetime = Field(sa_type=UtcDateTime, index=True)
+
+
+class CapacityRow(SQLModel, table=True):
+    """What a node's local work date already has to do."""
+
+    __tablename__ = "capacity"
+    __table_args__ = (
+        _not_negative("capacity", ("units_used", "orders_used")),
+        {"sqlite_with_rowid": False},
+    )
+    node_id: str = Field(primary_key=True)
+    work_date: str = Field(primary_key=True)
+    units_used: int = 0
+    orders_used: int = 0
+
+
+class BackorderRow(SQLModel, table=True):
+    """Units of an order line that wait for supply, first served by class, promise, age."""
+
+    __tablename__ = "backorders"
+    __table_args__ = (
+        _not_negative("backorders", ("quantity",)),
+        Index("ix_backorders_queue", "sku", "demand_class", "promise_at", "since"),
+    )
+    order_id: str = Field(primary_key=True)
+    line_id: str = Field(primary_key=True)
+    sku: str
+    quantity: int
+    demand_class: str
+    promise_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    since: datetime = Field(sa_type=UtcDateTime)
+
+
+class GrantRow(SQLModel, table=True):
+    """Gives each grant of arriving supply its number."""
+
+    __tablename__ = "grants"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+    id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
+    order_id: str
+    granted_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class SupplyRow(SQLModel, table=True):
+    """Units expected at a node (purchase order, in transit, planned) and not yet there."""
+
+    __tablename__ = "supply"
+    __table_args__ = (
+        _not_negative("supply", ("quantity",)),
+        Index(
+            "ix_supply_open",
+            "sku",
+            "due",
+            sqlite_where=text("quantity > 0"),
+            postgresql_where=text("quantity > 0"),
+        ),
+    )
+    supply_id: str = Field(primary_key=True)
+    sku: str = Field(primary_key=True)
+    node_id: str = Field(primary_key=True)
+    quantity: int
+    due: datetime = Field(sa_type=UtcDateTime)
+
+
+class CoolOffRow(SQLModel, table=True):
+    """A node not to be asked for a while, for one SKU or (empty SKU) for all."""
+
+    __tablename__ = "cool_offs"
+    node_id: str = Field(primary_key=True)
+    sku: str = Field(primary_key=True)
+    until: datetime = Field(sa_type=UtcDateTime)
+    reason: str
