@@ -1,1 +1,1 @@
-"""One module per stage: what an order does to the store and to outside systems, idempotent by key."""
+"""One module per stage: what an order does to the store and to outside systems, once per key."""

@@ -1,4 +1,4 @@
-"""Asking the kernel: the same call for promise, route and grants, recorded so it can be replayed."""
+"""Asking the kernel: one call for promise, route and grants, recorded so it can be replayed."""
 
 from datetime import datetime
 

@@ -44,7 +44,7 @@ class VoidTask(Model):
 
 
 class ShipActivities:
-    """Carrier calls. A label is stored before the node hears of it, so a retry buys no second one."""
+    """Carrier calls. A label is stored before the node hears of it: a retry buys no second one."""
 
     def __init__(self, context: Context) -> None:
         """Keep the engine and the outside systems."""

@@ -47,8 +47,8 @@ def orders_worker(
         max_concurrent_activities=ACTIVITY_THREADS,
         max_concurrent_workflow_tasks=32,
         max_cached_workflows=2_000,
-        workflow_task_poller_behavior=PollerBehaviorAutoscaling(maximum=8),
-        activity_task_poller_behavior=PollerBehaviorAutoscaling(maximum=8),
+        workflow_task_poller_behavior=PollerBehaviorAutoscaling(initial=4, maximum=8),
+        activity_task_poller_behavior=PollerBehaviorAutoscaling(initial=4, maximum=8),
         graceful_shutdown_timeout=GRACE,
         deployment_config=deployment_config(settings),
     )
@@ -65,7 +65,7 @@ def connection_worker(
         activity_executor=threads,
         max_concurrent_activities=ACTIVITY_THREADS,
         max_task_queue_activities_per_second=connection.calls_per_second,
-        activity_task_poller_behavior=PollerBehaviorAutoscaling(maximum=4),
+        activity_task_poller_behavior=PollerBehaviorAutoscaling(initial=1, maximum=4),
         graceful_shutdown_timeout=GRACE,
     )
 

@@ -7,7 +7,7 @@ from temporalio.common import VersioningBehavior
 
 with workflow.unsafe.imports_passed_through():
     from activities.deliver import DeliverActivities, HandOverTask
-    from activities.give_back import GivenBack, GiveBackActivities, GiveBackTask
+    from activities.give_back import GiveBackActivities, GiveBackTask, GivenBack
     from activities.recording import FulfillmentRecord
     from activities.ship import Labelled, ShipActivities, ShipTask
     from domain.events import CarrierEvent, NodeEvent, ShortReason

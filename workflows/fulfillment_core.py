@@ -16,6 +16,7 @@ with workflow.unsafe.imports_passed_through():
         Shortfall,
     )
     from domain.fulfillment_state import FulfillmentState, progress_of, view_of
+    from domain.fulfillments import FulfillmentStatus
     from domain.plans import FulfillmentView, TimelineEntry
     from domain.stages import Choice
     from workflows.messages import FulfillmentInput
@@ -45,7 +46,7 @@ class FulfillmentCore(Reactor):
 
     @property
     def fulfillment_id(self) -> str:
-        """This fulfillment's id."""
+        """The fulfillment's id."""
         return self.start.order.fulfillment_id
 
     @property
@@ -141,7 +142,7 @@ class FulfillmentCore(Reactor):
             return
         had_block = bool(self._shown) and self._shown[1] is not None
         updates: list[SearchAttributeUpdate[Any]] = [
-            FULFILLMENT_STATUS.value_set(self.state.status.value)
+            FULFILLMENT_STATUS.value_set(self._milestone())
         ]
         if self._carriers():
             updates.append(CARRIERS.value_set(list(self._carriers())))
@@ -154,12 +155,18 @@ class FulfillmentCore(Reactor):
         self._shown = shown
 
     def _milestone(self) -> str:
-        """The status as far as lists need it: working at the node, on the way, or how it ended."""
-        if self.state.is_closed or self.state.handed_over:
-            return self.state.status.value
-        return "released"
+        """The status as far as lists need it: at the node, on the way, in trouble, or its end."""
+        status = self.state.status
+        if self.state.is_closed or status is FulfillmentStatus.EXCEPTION:
+            return status.value
+        if self.state.handed_over:
+            return FulfillmentStatus.SHIPPED.value
+        return FulfillmentStatus.RELEASED.value
 
     def _carriers(self) -> tuple[str, ...]:
+        """Who carries it, once it is on its way."""
+        if not self.state.handed_over:
+            return ()
         return tuple(sorted({p.carrier for p in self.state.packages if p.carrier}))
 
     async def on_abandoned(self, choice: Choice) -> None:

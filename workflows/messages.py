@@ -1,5 +1,7 @@
-"""Inputs, results and messages of the workflows (DESIGN section 6). Every message has an id:
-a second one of the same id changes nothing."""
+"""Inputs, results and messages of the workflows (DESIGN section 6).
+
+Every message has an id: a second one of the same id changes nothing.
+"""
 
 from typing import Annotated, Any
 

@@ -1,4 +1,6 @@
-"""One order from intake to its end: approval, promise, route, reserve, release, its fulfillments."""
+"""One order from intake to its end: approval, promise, route, reserve, release, delivery."""
+
+from typing import NoReturn
 
 from temporalio import workflow
 from temporalio.common import VersioningBehavior
@@ -80,10 +82,15 @@ class OrderWorkflow:
     async def _continue_as_new(self) -> bool:
         """Start over with a short history, only while no fulfillment is open."""
         state = self._core.state
-        if not workflow.info().is_continue_as_new_suggested():
-            return False
-        if any(track.is_open for track in state.book.tracks.values()) or self._commands.is_busy:
-            return False
+        is_open = any(track.is_open for track in state.book.tracks.values())
+        if workflow.info().is_continue_as_new_suggested() and not (
+            is_open or self._commands.is_busy
+        ):
+            await self._start_over()
+        return False
+
+    async def _start_over(self) -> NoReturn:
+        state = self._core.state
         await workflow.wait_condition(workflow.all_handlers_finished)
         carried = self._start.model_copy(update={"state": state.model_dump(mode="json")})
         workflow.continue_as_new(carried)

@@ -1,4 +1,4 @@
-"""Approvals: each level waits for a person with the role; reminded, escalated, expired by timers."""
+"""Approvals: each level waits for a person with the role; timers remind, escalate and expire."""
 
 from collections import deque
 from typing import Literal

@@ -467,7 +467,7 @@ class Planning:
         fulfillment_id = self._failed.pop(0)
         await self._core.park(
             "fulfillment",
-            f"the workflow of fulfillment {fulfillment_id} ended without a result: reset it, then skip",
+            f"the workflow of {fulfillment_id} ended without a result: reset it, then skip",
             (Choice.SKIP,),
         )
         return True

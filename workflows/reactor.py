@@ -8,7 +8,7 @@ what came in and wake the loop, so state changes in one place, in one order.
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from temporalio import workflow
@@ -57,6 +57,8 @@ class Reactor:
         self._awake = True
         self._resume: Resume | None = None
         self._parks = 0
+        self._timer: asyncio.Task[None] | None = None
+        self._rings_at = datetime.max.replace(tzinfo=UTC)
 
     def wake(self) -> None:
         """Let the loop look at the state again."""
@@ -108,16 +110,22 @@ class Reactor:
     async def _wait(self) -> None:
         await self.before_wait()
         upcoming = min(self.deadlines(), key=lambda d: d.at, default=None)
-        if upcoming is None:
-            await workflow.wait_condition(lambda: self._awake)
-            return
-        remaining = max(upcoming.at - workflow.now(), timedelta(0))
-        try:
-            await workflow.wait_condition(
-                lambda: self._awake, timeout=remaining, timeout_summary=upcoming.text
-            )
-        except asyncio.TimeoutError:  # noqa: UP041 (the SDK raises asyncio's own name)
-            self._awake = True
+        if upcoming is not None and (self._timer is None or upcoming.at < self._rings_at):
+            self._arm(upcoming)
+        await workflow.wait_condition(lambda: self._awake)
+
+    def _arm(self, deadline: Deadline) -> None:
+        """Set the one timer. A later deadline keeps the earlier timer: it rings, and sets anew."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._rings_at = deadline.at
+        self._timer = asyncio.create_task(self._ring(deadline))
+
+    async def _ring(self, deadline: Deadline) -> None:
+        remaining = max(deadline.at - workflow.now(), timedelta(0))
+        await workflow.sleep(remaining, summary=deadline.text)
+        self._timer = None
+        self.wake()
 
     async def call(
         self,

@@ -1,0 +1,477 @@
+"""A small world for workflow tests: real store, real workers and dispatcher, faked outside systems.
+
+The Temporal server skips time, so that days of waiting take milliseconds.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine
+from temporalio.client import Client, WorkflowHandle
+from temporalio.testing import WorkflowEnvironment
+from temporalio.worker import Worker
+
+from activities.context import Context
+from config.settings import Settings
+from domain.errors import OutsideUnavailableError, RefusedError
+from domain.events import CarrierEvent, CarrierStatus, LineFact, NodeEvent, NodeEventType
+from domain.fulfillments import Package, PackageLine
+from domain.network import (
+    CarrierService,
+    Connection,
+    ConnectionClass,
+    Network,
+    Node,
+    NodeKind,
+    Place,
+    WorkingHours,
+)
+from domain.catalogue import Product
+from domain.orders import Address, ServiceLevel
+from integrations.carrier.port import Label, Rate, ShipmentRequest, VoidOutcome
+from integrations.node_system import CancelReply, CancelReplyOutcome, Handover, HandoverReceipt
+from starter.api.context import Wakeup
+from starter.dispatcher import Dispatcher
+from starter.intake import Capture, Intake, Reference
+from store import inbox, inventory, network, orders, policies, reporting
+from store.engine import reading, transaction
+from store.orders import OrderPage
+from worker.composition import order_activities, outside_activities
+from workflows.fulfillment import FulfillmentWorkflow
+from workflows.messages import OrderReport
+from workflows.order import OrderWorkflow
+
+PATIENCE_SECONDS = 20.0
+ALWAYS_OPEN = WorkingHours(
+    days=(0, 1, 2, 3, 4, 5, 6), opens="00:00", closes="23:59", cutoff="23:58"
+)
+SAN_FRANCISCO = {"latitude": 37.77, "longitude": -122.42}
+
+
+@dataclass
+class FakeNodeSystem:
+    """A node system that keeps what it was asked and answers as a test tells it to."""
+
+    acknowledges: bool = True
+    ships_itself: bool = False
+    cancel_outcome: CancelReplyOutcome = CancelReplyOutcome.CANCELLED
+    takes_addresses: bool = True
+    refusal: str | None = None
+    outages: int = 0
+    released: dict[str, Handover] = field(default_factory=dict)
+    reminded: list[str] = field(default_factory=list)
+    cancels: list[tuple[str, str]] = field(default_factory=list)
+    labels: dict[str, tuple[Package, ...]] = field(default_factory=dict)
+    expired: list[str] = field(default_factory=list)
+
+    def release(self, handover: Handover) -> HandoverReceipt:
+        if self.outages:
+            self.outages -= 1
+            raise OutsideUnavailableError("the node's system is away")
+        if self.refusal:
+            raise RefusedError(self.refusal)
+        self.released[handover.order.fulfillment_id] = handover
+        return HandoverReceipt(
+            external_id=f"X-{handover.order.fulfillment_id}",
+            acknowledged=self.acknowledges,
+            ships_itself=self.ships_itself,
+        )
+
+    def update_address(self, fulfillment_id: str, address: Address) -> bool:
+        return self.takes_addresses
+
+    def request_cancel(
+        self,
+        fulfillment_id: str,
+        request_id: str,
+        lines: tuple[PackageLine, ...] | None,
+        reason: str,
+    ) -> CancelReply:
+        self.cancels.append((fulfillment_id, request_id))
+        return CancelReply(outcome=self.cancel_outcome, lines=lines or ())
+
+    def remind(self, fulfillment_id: str) -> None:
+        self.reminded.append(fulfillment_id)
+
+    def attach_labels(self, fulfillment_id: str, packages: tuple[Package, ...]) -> None:
+        self.labels[fulfillment_id] = packages
+
+    def pickup_expired(self, fulfillment_id: str) -> None:
+        self.expired.append(fulfillment_id)
+
+
+@dataclass
+class FakeCarrier:
+    """A carrier that sells one label per key."""
+
+    outages: int = 0
+    refusal: str | None = None
+    bought: dict[str, Label] = field(default_factory=dict)
+    voided: list[str] = field(default_factory=list)
+
+    def rates(self, request: ShipmentRequest) -> tuple[Rate, ...]:
+        if self.outages:
+            self.outages -= 1
+            raise OutsideUnavailableError("the carrier is away")
+        if self.refusal:
+            raise RefusedError(self.refusal)
+        return tuple(
+            Rate(
+                service=option.service_id,
+                level=option.level,
+                carrier="Fake Parcel",
+                cost=option.base or Decimal(5),
+                currency="USD",
+                delivery_days=2,
+            )
+            for option in request.options
+        )
+
+    def buy(self, request: ShipmentRequest, service: str, key: str) -> Label:
+        return self.bought.setdefault(
+            key,
+            Label(
+                shipment_id=f"S-{key.replace('/', '-')}",
+                tracking_number=f"T-{key.replace('/', '-')}",
+                carrier="Fake Parcel",
+                service=service,
+                label_url="https://labels.example/1",
+                cost=Decimal("5.00"),
+                currency="USD",
+            ),
+        )
+
+    def void(self, shipment_id: str, key: str) -> VoidOutcome:
+        self.voided.append(shipment_id)
+        return VoidOutcome.VOIDED
+
+    def track(self, tracking_number: str) -> tuple[CarrierEvent, ...]:
+        return ()
+
+
+@dataclass
+class Fakes:
+    """Hands out the fake of a connection; satisfies both registries."""
+
+    systems: dict[str, Any]
+
+    def get(self, connection: Connection) -> Any:
+        return self.systems[connection.connection_id]
+
+
+def sample_network() -> Network:
+    """A DC, two stores (one without a system), a 3PL."""
+    connections = (
+        Connection(connection_id="wms", kind=ConnectionClass.WMS, vendor="fake"),
+        Connection(connection_id="pos", kind=ConnectionClass.POS, vendor="fake"),
+        Connection(connection_id="threepl", kind=ConnectionClass.THREEPL, vendor="fake"),
+        Connection(connection_id="carrier", kind=ConnectionClass.CARRIER, vendor="fake"),
+    )
+    service = CarrierService(
+        service_id="ground",
+        connection_id="carrier",
+        carrier="Fake Parcel",
+        level=ServiceLevel.STANDARD,
+        base=Decimal("5.00"),
+        per_km=Decimal("0.001"),
+    )
+
+    def node(node_id: str, kind: NodeKind, longitude: float, connection: str | None) -> Node:
+        return Node(
+            node_id=node_id,
+            kind=kind,
+            place=Place(latitude=37.7, longitude=longitude, region="CA", country="US"),
+            time_zone="America/Los_Angeles",
+            hours=ALWAYS_OPEN,
+            processing_minutes=0,
+            services=("ground",),
+            connection_id=connection,
+            offers_pickup=kind is NodeKind.STORE,
+        )
+
+    return Network(
+        connections=connections,
+        services=(service,),
+        nodes=(
+            node("dc-1", NodeKind.DC, -121.0, "wms"),
+            node("dc-2", NodeKind.DC, -100.0, "wms"),
+            node("store-1", NodeKind.STORE, -122.0, "pos"),
+            node("store-2", NodeKind.STORE, -118.0, None),
+            node("threepl-1", NodeKind.THREEPL, -110.0, "threepl"),
+        ),
+    )
+
+
+PRODUCTS = tuple(
+    Product(sku=sku, name=sku, weight_grams=500, unit_cost=Decimal("4.00"), units={"EA": 1, "CS": 12})
+    for sku in ("TEA", "CUP", "POT")
+)
+
+
+def document(order_id: str = "W-1", **changes: Any) -> dict[str, Any]:
+    """An order of two TEA shipped to San Francisco, with changes."""
+    lines = changes.pop("lines", [{"line_id": "1", "sku": "TEA", "quantity": 2}])
+    base: dict[str, Any] = {
+        "order_id": order_id,
+        "source": "shop",
+        "external_id": order_id,
+        "currency": "USD",
+        "placed_at": "2026-03-02T09:00:00Z",
+        "customer": {"name": "Ada Example", "email": "ada@example.org"},
+        "ship_groups": [{"id": "1", "address": {"country": "US", "region": "CA", **SAN_FRANCISCO}}],
+        "lines": [{"unit_price": "10.00", **line} for line in lines],
+    }
+    return {**base, **changes}
+
+
+class World:
+    """What a test works with."""
+
+    def __init__(self, env: WorkflowEnvironment, engine: Engine, settings: Settings) -> None:
+        self.env = env
+        self.client: Client = env.client
+        self.engine = engine
+        self.settings = settings
+        self.wms = FakeNodeSystem()
+        self.pos = FakeNodeSystem(acknowledges=False)
+        self.threepl = FakeNodeSystem(ships_itself=True)
+        self.carrier = FakeCarrier()
+        self.events = 0
+        self.skipped = timedelta(0)
+        self._reference = Reference()
+        self._intake = Intake(engine, self._reference, clock=lambda: datetime.now(UTC))
+
+    @property
+    def context(self) -> Context:
+        systems = Fakes({"wms": self.wms, "pos": self.pos, "threepl": self.threepl})
+        return Context(self.engine, systems, Fakes({"carrier": self.carrier}))  # type: ignore[arg-type]
+
+    @property
+    def reference(self) -> Reference:
+        return self._reference
+
+    def prepare(self, *, process: dict[str, Any] | None = None) -> None:
+        """Load the network, catalogue and policies."""
+        now = datetime.now(UTC)
+        with transaction(self.engine) as session:
+            network.import_network(session, sample_network(), PRODUCTS, now)
+            routing = policies.publish(session, "routing", {"name": "test"}, now)
+            pinned = policies.publish(session, "process", {"name": "test", **(process or {})}, now)
+            policies.activate(session, routing, policies.Scope(), now)
+            policies.activate(session, pinned, policies.Scope(), now)
+
+    def stock(self, **units: int) -> None:
+        """Put units on shelves: `dc_1__TEA=5` is 5 TEA at dc-1."""
+        with transaction(self.engine) as session:
+            for place, quantity in units.items():
+                node, sku = place.split("__")
+                self.events += 1
+                inventory.receive(
+                    session,
+                    node.replace("_", "-"),
+                    sku,
+                    quantity,
+                    key=f"test-stock/{self.events}",
+                    now=datetime.now(UTC),
+                )
+
+    def sellable(self, sku: str = "TEA") -> dict[str, int]:
+        with reading(self.engine) as session:
+            return inventory.availability(session, [sku]).get(sku, {})
+
+    async def submit(self, order: dict[str, Any], entered_by: str = "shop") -> WorkflowHandle[Any, Any]:
+        """Accept an order, and wait until the dispatcher has started its workflow."""
+        import json
+
+        accepted = await asyncio.to_thread(
+            self._intake.accept, json.dumps(order).encode(), entered_by
+        )
+        handle = self.client.get_workflow_handle_for(OrderWorkflow.run, accepted.workflow_id)
+        await self.until(lambda: self._exists(handle), "the workflow starts")
+        return handle
+
+    async def _exists(self, handle: WorkflowHandle[Any, Any]) -> bool:
+        with suppress(Exception):
+            await handle.describe()
+            return True
+        return False
+
+    async def until(
+        self, condition: Callable[[], bool | Awaitable[bool]], what: str
+    ) -> None:
+        """Wait for a condition; fails, saying what was waited for."""
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while True:
+                    answer = condition()
+                    if isinstance(answer, Awaitable):
+                        answer = await answer
+                    if answer:
+                        return
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            raise AssertionError(f"waited in vain until {what}") from None
+
+    async def report(self, handle: WorkflowHandle[Any, Any]) -> OrderReport:
+        return await handle.query(OrderWorkflow.status)
+
+    async def until_shown(self, handle: WorkflowHandle[Any, Any], displayed: str) -> OrderReport:
+        """Wait until the order shows that stage, hold or attention."""
+        seen: list[str] = []
+
+        async def shows() -> bool:
+            report = await self.report(handle)
+            seen[:] = [report.view.displayed]
+            return report.view.displayed == displayed
+
+        try:
+            await self.until(shows, displayed)
+        except AssertionError:
+            raise AssertionError(f"waited in vain for {displayed}; it shows {seen}") from None
+        return await self.report(handle)
+
+    async def until_fulfillment(self, fulfillment_id: str, status: str) -> None:
+        """Wait until a fulfillment has that status."""
+        handle = self.client.get_workflow_handle_for(
+            FulfillmentWorkflow.run, f"fulfillment-{fulfillment_id}"
+        )
+        seen: list[str] = []
+
+        async def there() -> bool:
+            with suppress(Exception):
+                seen[:] = [(await handle.query(FulfillmentWorkflow.status)).status.value]
+            return seen == [status]
+
+        try:
+            await self.until(there, status)
+        except AssertionError:
+            raise AssertionError(f"waited for {fulfillment_id} {status}; it is {seen}") from None
+
+    def node_event(self, fulfillment_id: str, kind: str, **fields: Any) -> NodeEvent:
+        self.events += 1
+        return NodeEvent(
+            event_id=fields.pop("event_id", f"node-{self.events}"),
+            occurred_at=datetime.now(UTC),
+            fulfillment_id=fulfillment_id,
+            type=NodeEventType(kind),
+            **fields,
+        )
+
+    async def node_says(self, fulfillment_id: str, kind: str, **fields: Any) -> None:
+        """Signal a node's report to the fulfillment."""
+        handle = self.client.get_workflow_handle(f"fulfillment-{fulfillment_id}")
+        await handle.signal("node_event", self.node_event(fulfillment_id, kind, **fields))
+
+    async def carrier_says(self, fulfillment_id: str, status: str, package: str = "P1") -> None:
+        """Signal a carrier's report on a package."""
+        self.events += 1
+        handle = self.client.get_workflow_handle(f"fulfillment-{fulfillment_id}")
+        event = CarrierEvent(
+            event_id=f"carrier-{self.events}",
+            occurred_at=datetime.now(UTC),
+            fulfillment_id=fulfillment_id,
+            tracking_number=f"T-{fulfillment_id}-{package}-label",
+            status=CarrierStatus(status),
+        )
+        await handle.signal("carrier_event", event)
+
+    async def ship_and_deliver(self, fulfillment_id: str) -> None:
+        """The node and the carrier do their part without a hitch."""
+        await self.node_says(fulfillment_id, "packed")
+        await self.until(lambda: fulfillment_id in self.wms.labels, "the label reaches the node")
+        await self.node_says(fulfillment_id, "handed_over")
+        await self.until_fulfillment(fulfillment_id, "shipped")
+        await self.carrier_says(fulfillment_id, "delivered")
+
+    def page(self, order_id: str = "W-1") -> OrderPage:
+        with reading(self.engine) as session:
+            return orders.order_page(session, order_id)
+
+    def books_are_right(self) -> None:
+        """Every unit is explained by the ledger and none is oversold."""
+        with reading(self.engine) as session:
+            assert inventory.unexplained(session) == []
+            assert inventory.oversold(session) == []
+
+    def put(self, workflow_id: str, name: str, payload: dict[str, Any]) -> None:
+        """What the API does with a person's command: keep it in the inbox."""
+        with transaction(self.engine) as session:
+            inbox.put(
+                session,
+                kind="signal",
+                name=name,
+                payload=payload,
+                workflow_id=workflow_id,
+                stream=workflow_id,
+                now=datetime.now(UTC),
+            )
+
+    async def skip(self, **duration: float) -> None:
+        """Let that much time pass, on the server and on the clock of the dispatcher."""
+        self.skipped += timedelta(**duration)
+        await self.env.sleep(timedelta(**duration))
+
+    def now(self) -> datetime:
+        """The world's time."""
+        return datetime.now(UTC) + self.skipped + timedelta(seconds=1)
+
+
+@asynccontextmanager
+async def running(world: World) -> AsyncIterator[World]:
+    """Workers and the dispatcher at work."""
+    context = world.context
+    wakeup = Wakeup()
+    intake = Intake(world.engine, world.reference)
+    dispatcher = Dispatcher(
+        world.settings,
+        world.engine,
+        world.reference,
+        Capture(world.engine, world.reference, intake),
+        wakeup,
+        world.now,
+    )
+
+    async def client() -> Client:
+        return world.client
+
+    with ThreadPoolExecutor(8) as threads:
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(
+                Worker(
+                    world.client,
+                    task_queue=world.settings.orders_task_queue,
+                    workflows=[OrderWorkflow, FulfillmentWorkflow],
+                    activities=order_activities(context),
+                    activity_executor=threads,
+                )
+            )
+            for connection in sample_network().connections:
+                await stack.enter_async_context(
+                    Worker(
+                        world.client,
+                        task_queue=connection.task_queue,
+                        activities=outside_activities(context),
+                        activity_executor=threads,
+                    )
+                )
+            task = asyncio.create_task(dispatcher.run(client))
+            try:
+                yield world
+            finally:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+
+
+def settings_for(folder: Path) -> Settings:
+    return Settings(home=folder, database_url=f"sqlite:///{folder / 'doms.db'}")
+
+
+__all__ = ["LineFact", "World", "document", "reporting", "running", "sample_network", "settings_for"]
