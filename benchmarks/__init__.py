@@ -1,0 +1,1 @@
+"""What is measured and how; the last figures stand in README.md."""
