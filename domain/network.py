@@ -1,8 +1,9 @@
-"""The fulfillment network: nodes, their calendars, carrier services, and the connections that run them."""
+"""The fulfillment network: nodes, calendars, carrier services, and who runs each node."""
 
 from datetime import date, time
 from decimal import Decimal
 from enum import StrEnum
+from functools import cache
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -64,8 +65,14 @@ class Connection(Model):
         return f"doms-{self.kind}-{self.connection_id}"
 
 
+@cache
+def _zones() -> frozenset[str]:
+    # The list is read from thousands of files: once is enough.
+    return frozenset(available_timezones())
+
+
 def _known_zone(name: str) -> str:
-    if name not in available_timezones():
+    if name not in _zones():
         raise ValueError(f"'{name}' is no IANA time zone, such as America/New_York")
     return name
 

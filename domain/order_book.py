@@ -16,7 +16,10 @@ class _Mutable(BaseModel):
 
 
 class OwnUnits(_Mutable):
-    """Units of a line that no fulfillment has; `cancel_wanted` are asked back from fulfillments."""
+    """Units of a line that no fulfillment has.
+
+    `cancel_wanted` are units to cancel once the supply granted to them is known.
+    """
 
     sku: str
     ordered: int
@@ -34,6 +37,8 @@ class Track(_Mutable):
     revision: int = -1
     status: FulfillmentStatus = FulfillmentStatus.CREATED
     lines: dict[str, LineProgress] = Field(default_factory=dict)
+    cancel_wanted: dict[str, int] = Field(default_factory=dict)
+    """Line id -> units asked back for a cancel that are not answered yet."""
     carriers: tuple[str, ...] = ()
 
     @property
@@ -112,9 +117,9 @@ class OrderBook(_Mutable):
             own = self.lines[line.line_id]
             back = line.returned_to_order - known.returned_to_order
             gone = line.cancelled - known.cancelled
-            to_cancel = min(back, own.cancel_wanted)
-            own.cancel_wanted -= to_cancel
-            own.cancel_wanted -= min(gone, own.cancel_wanted)
+            wanted = track.cancel_wanted.get(line.line_id, 0)
+            to_cancel = min(back, wanted)
+            track.cancel_wanted[line.line_id] = max(0, wanted - to_cancel - gone)
             own.cancelled += to_cancel
             own.open += back - to_cancel
             if back - to_cancel:
@@ -126,10 +131,11 @@ class OrderBook(_Mutable):
         return reopened
 
     def held_by(self, track: Track, line_id: str) -> int:
-        """Units of the line the fulfillment has and has not shipped: those one can ask back."""
+        """Units the fulfillment has not shipped and is not asked for: those one can ask back."""
         asked = sum(x.quantity for x in track.order.lines if x.line_id == line_id)
         known = track.lines.get(line_id, LineProgress(line_id=line_id))
-        return asked - known.returned_to_order - known.cancelled - known.shipped
+        wanted = track.cancel_wanted.get(line_id, 0)
+        return asked - known.returned_to_order - known.cancelled - known.shipped - wanted
 
     def quantities(self, line_id: str) -> LineQuantities:
         """Where the units of a line are."""

@@ -95,7 +95,7 @@ class ShipGroup(Model):
 
 
 class OrderLine(Model):
-    """One product in one ship group; quantity in `ordered_uom` as sent, base units once normalised."""
+    """One product in one ship group; quantity in `ordered_uom` as sent, later in base units."""
 
     line_id: Id
     external_line_id: Text | None = None

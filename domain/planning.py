@@ -7,6 +7,7 @@ from decimal import Decimal
 from pydantic import Field
 
 from domain.errors import FinalError
+from domain.geo import haversine_km
 from domain.network import CarrierService, Connection, ConnectionClass, Node, Place
 from domain.orders import Address, Order, ShipGroup
 from domain.plans import GroupFacts, Plan, PlanLine, PlannedFulfillment, PlanShortage
@@ -45,6 +46,18 @@ def place_of(address: Address) -> Place:
         country=address.country,
         postal_code=address.postal_code or "",
     )
+
+
+def distance_km(sender: Place, receiver: Place) -> int | None:
+    """Great-circle kilometres, rounded; None where a coordinate is missing."""
+    match sender, receiver:
+        case (
+            Place(latitude=float(from_latitude), longitude=float(from_longitude)),
+            Place(latitude=float(to_latitude), longitude=float(to_longitude)),
+        ):
+            away = haversine_km(from_latitude, from_longitude, to_latitude, to_longitude)
+            return round(away)
+    return None
 
 
 def region_label(place: Place) -> str:

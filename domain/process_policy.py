@@ -43,7 +43,7 @@ class ApprovalRule(Model):
 
 
 class Timings(Model):
-    """Every wait's length. They come in the workflow's input, so a test or demo can shorten them."""
+    """Every wait's length. They come in the workflow's input: a test or demo can shorten them."""
 
     remorse: timedelta = timedelta(minutes=30)
     approval_reminder: timedelta = timedelta(hours=24)

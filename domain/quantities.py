@@ -1,4 +1,4 @@
-"""Quantities are the truth of an order line: each unit is in exactly one place (DESIGN section 4)."""
+"""Quantities are the truth of an order line: each unit is in exactly one place."""
 
 from enum import StrEnum
 from typing import Self
@@ -23,7 +23,8 @@ class Bucket(StrEnum):
 
 
 # A unit goes forward, may skip stages (later events imply earlier ones), comes back to OPEN when a
-# plan, a node or a pick gives it up, and leaves by CANCELLED. What has shipped comes back only as lost.
+# plan, a node or a pick gives it up, and leaves by CANCELLED. What has shipped comes back only as
+# lost.
 _LEGAL: dict[Bucket, frozenset[Bucket]] = {
     Bucket.OPEN: frozenset({Bucket.RESERVED, Bucket.BACKORDERED, Bucket.CANCELLED}),
     Bucket.BACKORDERED: frozenset({Bucket.OPEN, Bucket.RESERVED, Bucket.CANCELLED}),
@@ -39,7 +40,7 @@ _LEGAL: dict[Bucket, frozenset[Bucket]] = {
 
 
 class LineQuantities(Model):
-    """How many base units of one line are where. `returned` counts delivered units that came back."""
+    """How many base units of one line are where; `returned` are delivered units that came back."""
 
     ordered: Count
     open: Count = 0

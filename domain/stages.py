@@ -1,4 +1,4 @@
-"""Statuses are derived from quantities; holds and attention stand beside them (DESIGN section 4)."""
+"""Statuses are derived from quantities; holds and attention stand beside them."""
 
 from collections.abc import Iterable
 from enum import StrEnum

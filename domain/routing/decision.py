@@ -3,6 +3,8 @@
 Product page, cart, checkout, reservation, routing and re-routing all ask `decide` (solve.py).
 """
 
+import hashlib
+import json
 from enum import StrEnum
 from typing import Annotated
 
@@ -120,6 +122,30 @@ class Snapshot(Model):
     availability_version: Text = ""
 
 
+def snapshot_id(snapshot: Snapshot) -> str:
+    """Content id: sha256 of canonical JSON, 64 hex digits.
+
+    Where the network has a version, that stands for its nodes and services, so that an id costs
+    what the order's own rows cost and not what the network's do.
+    """
+    if snapshot.network_version:
+        network: object = [snapshot.network_version, sorted(x.node_id for x in snapshot.nodes)]
+    else:
+        network = sorted(x.model_dump_json() for x in (*snapshot.nodes, *snapshot.services))
+    content = {
+        "network": network,
+        "availability": snapshot.availability,
+        "products": {sku: x.model_dump(mode="json") for sku, x in snapshot.products.items()},
+        "capacity": sorted((x.node_id, x.work_date, x.units, x.orders) for x in snapshot.capacity),
+        "inbound": sorted(x.model_dump_json() for x in snapshot.inbound),
+        "rates": snapshot.exchange_rates,
+        "base_currency": snapshot.base_currency,
+        "availability_version": snapshot.availability_version,
+    }
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 class Assignment(Model):
     """Units of one line from one node."""
 
@@ -180,7 +206,7 @@ class NodeScore(Model):
 
 
 class Decision(Model):
-    """The kernel's answer. `options[chosen]` is the plan; excluded nodes stand as sets by reason."""
+    """The kernel's answer. `options[chosen]` is the plan; excluded nodes are sets by reason."""
 
     request_id: DerivedId
     kernel_version: str = KERNEL_VERSION

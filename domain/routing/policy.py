@@ -1,12 +1,14 @@
 """Routing policy: data that decides which plans are allowed and what they cost."""
 
 from decimal import Decimal
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from domain.network import NodeKind
 from domain.values import Id, Model, PositiveMoney
+
+SoftLimit = Literal["max_distance_km", "max_shipments", "excluded_kinds", "excluded_nodes"]
 
 
 class RoutingPolicy(Model):
@@ -29,5 +31,9 @@ class RoutingPolicy(Model):
     """Whether the quantity of one line may come from several nodes when no node has it whole."""
     horizon_days: Annotated[int, Field(ge=1, le=60)] = 14
     """How many work days ahead capacity is looked for."""
-    relax: tuple[str, ...] = ("max_distance_km", "max_shipments")
+    relax: tuple[SoftLimit, ...] = ("max_distance_km", "max_shipments")
     """Soft limits that are dropped, in this order, when nothing fits otherwise."""
+    assumed_km_same_region: Annotated[int, Field(ge=0)] = 200
+    """Distance taken when a place has no coordinates and both lie in one region."""
+    assumed_km_same_country: Annotated[int, Field(ge=0)] = 1_500
+    assumed_km_abroad: Annotated[int, Field(ge=0)] = 8_000

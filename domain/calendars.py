@@ -1,0 +1,153 @@
+"""When a node works on an order, when its carrier collects, and when the parcel arrives.
+
+All wall-clock rules are read in the node's own zone; all results are UTC, so an hour that daylight
+saving skips or repeats is counted as it really passes.
+"""
+
+from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+from domain.network import CarrierService, Node
+
+DELIVERED_BY = time(20)
+"""Carriers promise a day, not an hour: a parcel counts as delivered by this local time."""
+_SEARCHED_DAYS = 400
+_ONE_DAY = timedelta(days=1)
+
+
+class Calendar:
+    """Work days, hours, cut-off and processing time of the nodes that share them.
+
+    Compared by identity; `calendar_of` returns the same object for equal rules.
+    """
+
+    __slots__ = ("_closes", "_cutoff", "_days", "_holidays", "_opens", "_processing", "_zone")
+
+    def __init__(
+        self,
+        zone: ZoneInfo,
+        days: tuple[int, ...],
+        hours: tuple[time, time, time],
+        holidays: tuple[date, ...],
+        processing: timedelta,
+    ) -> None:
+        """`hours` are opening, closing and cut-off."""
+        self._zone = zone
+        self._days = frozenset(days)
+        self._opens, self._closes, self._cutoff = hours
+        self._holidays = frozenset(holidays)
+        self._processing = processing
+
+    def is_work_day(self, day: date) -> bool:
+        """Whether the node works on that local date."""
+        return day.weekday() in self._days and day not in self._holidays
+
+    def work_date(self, release: datetime) -> date | None:
+        """The local date an order released then is worked on; None: the node never works."""
+        local = release.astimezone(self._zone)
+        clock = local.time()
+        in_time = clock <= self._cutoff and (self._is_overnight or clock <= self._closes)
+        return self._work_day_from(local.date() + (timedelta(0) if in_time else _ONE_DAY))
+
+    def work_dates(self, release: datetime, count: int) -> list[date]:
+        """That work date and the work days after it, `count` at most."""
+        dates: list[date] = []
+        day = self.work_date(release)
+        while day is not None and len(dates) < count:
+            dates.append(day)
+            day = self._work_day_from(day + _ONE_DAY)
+        return dates
+
+    def ready_at(self, work_date: date, release: datetime) -> datetime | None:
+        """When an order worked on from `work_date` is packed; unfinished work goes on the next day.
+
+        None when the node has too few hours to finish it in a year.
+        """
+        left = self._processing
+        day: date | None = work_date
+        last = work_date + timedelta(days=_SEARCHED_DAYS)
+        while day is not None and day <= last:
+            opens, closes = self._window(day)
+            start = max(opens, release)
+            if left <= closes - start:
+                return start + left
+            left -= max(timedelta(0), closes - start)
+            day = self._work_day_from(day + _ONE_DAY)
+        return None
+
+    def pickup_after(self, ready: datetime, pickup_at: time) -> datetime | None:
+        """The carrier's first collection at or after `ready`; it comes on the node's work days."""
+        day = self._work_day_from(ready.astimezone(self._zone).date())
+        if day is None:
+            return None
+        collected = self._at(day, pickup_at)
+        if collected >= ready:
+            return collected
+        day = self._work_day_from(day + _ONE_DAY)
+        return None if day is None else self._at(day, pickup_at)
+
+    def delivered_at(self, ship_at: datetime, transit_days: int) -> datetime:
+        """The end of the delivery day, that many calendar days after the collection."""
+        day = ship_at.astimezone(self._zone).date() + timedelta(days=transit_days)
+        return max(ship_at, self._at(day, DELIVERED_BY))
+
+    def order_by(self, ship_at: datetime) -> datetime | None:
+        """The latest release that is still ready at `ship_at`, capacity aside."""
+        left = self._processing
+        day = ship_at.astimezone(self._zone).date()
+        for _ in range(_SEARCHED_DAYS):
+            if self.is_work_day(day):
+                opens, closes = self._window(day)
+                worked = min(ship_at, closes) - opens
+                if worked >= left:
+                    # The repeated hour of the clock change still counts as before the cut-off.
+                    cutoff = self._at(day, self._cutoff.replace(fold=1))
+                    return min(min(ship_at, closes) - left, cutoff)
+                left -= max(timedelta(0), worked)
+            day -= _ONE_DAY
+        return None
+
+    @property
+    def _is_overnight(self) -> bool:
+        return self._closes <= self._opens
+
+    def _window(self, day: date) -> tuple[datetime, datetime]:
+        closing_day = day + _ONE_DAY if self._is_overnight else day
+        return self._at(day, self._opens), self._at(closing_day, self._closes)
+
+    def _at(self, day: date, clock: time) -> datetime:
+        return datetime.combine(day, clock, self._zone).astimezone(UTC)
+
+    def _work_day_from(self, day: date) -> date | None:
+        for _ in range(_SEARCHED_DAYS):
+            if self.is_work_day(day):
+                return day
+            day += _ONE_DAY
+        return None
+
+
+@lru_cache(maxsize=8192)
+def _calendar(
+    time_zone: str,
+    days: tuple[int, ...],
+    hours: tuple[time, time, time],
+    holidays: tuple[date, ...],
+    processing_minutes: int,
+) -> Calendar:
+    processing = timedelta(minutes=processing_minutes)
+    return Calendar(ZoneInfo(time_zone), days, hours, holidays, processing)
+
+
+def calendar_of(node: Node) -> Calendar:
+    """The node's calendar; nodes with equal rules share one object."""
+    hours = node.hours
+    clock = (hours.opens, hours.closes, hours.cutoff)
+    return _calendar(node.time_zone, hours.days, clock, hours.holidays, node.processing_minutes)
+
+
+def transit_days(service: CarrierService, distance_km: int) -> int:
+    """Calendar days on the way: one more for each `km_per_day` begun beyond the first."""
+    if distance_km <= service.km_per_day:
+        return service.transit_days
+    return service.transit_days + (distance_km - 1) // service.km_per_day

@@ -1,0 +1,66 @@
+"""A decision in words: why these nodes, why not others, and what the next best plan costs."""
+
+from decimal import Decimal
+
+from domain.routing.decision import Decision, DecisionRequest, NodeScore, Option, PlannedShipment
+from domain.values import MICROS
+
+MOST_NAMED = 3
+
+
+def explain(decision: Decision, request: DecisionRequest) -> str:
+    """A paragraph for people; amounts in the base currency. Nothing personal."""
+    plan = decision.plan
+    if plan is None:
+        return "No plan was made."
+    parts = [_about(shipment) for shipment in plan.shipments] or ["No node serves this request."]
+    if plan.shipments:
+        parts.append(f"Together {_amount(plan.cost_micros)}.")
+    parts += _about_missing(plan, request)
+    parts += _about_others(decision)
+    if decision.runner_up_cost_micros is not None:
+        more = decision.runner_up_cost_micros - plan.cost_micros
+        parts.append(f"The next best plan costs {_amount(more)} more.")
+    return " ".join(parts)
+
+
+def _amount(micros: int) -> str:
+    return f"{Decimal(micros) / MICROS:.2f}"
+
+
+def _about(shipment: PlannedShipment) -> str:
+    lines = ", ".join(f"{x.quantity} x {x.sku}" for x in shipment.assignments)
+    way = f"by {shipment.service_id}" if shipment.service_id else "for collection there"
+    return (
+        f"{shipment.node_id} sends {lines} {way}, {shipment.distance_km} km, "
+        f"out {shipment.ship_at:%Y-%m-%d %H:%M} and there by "
+        f"{shipment.deliver_at:%Y-%m-%d %H:%M} UTC, for {_amount(shipment.cost_micros)}."
+    )
+
+
+def _about_missing(plan: Option, request: DecisionRequest) -> list[str]:
+    if not plan.missing:
+        return []
+    asked = {line.line_id: line.quantity for line in request.lines}
+    lacks = "; ".join(
+        f"{x.quantity} of {asked[x.line_id]} x {x.sku} ({x.reason})" for x in plan.missing
+    )
+    return [f"Missing: {lacks}."]
+
+
+def _about_others(decision: Decision) -> list[str]:
+    """The cheapest nodes that were not chosen, and the excluded ones by reason."""
+    others = [x for x in decision.scores if not x.chosen and x.cost_micros is not None]
+    others.sort(key=_fullest_then_cheapest)
+    said = [
+        f"{x.node_id} could serve {len(x.covers)} line(s) for {_amount(x.cost_micros or 0)}"
+        for x in others[:MOST_NAMED]
+    ]
+    for reason, nodes in decision.excluded.items():
+        more = f" and {len(nodes) - MOST_NAMED} more" if len(nodes) > MOST_NAMED else ""
+        said.append(f"{', '.join(nodes[:MOST_NAMED])}{more}: {reason}")
+    return [f"Not chosen: {'; '.join(said)}."] if said else []
+
+
+def _fullest_then_cheapest(score: NodeScore) -> tuple[int, int, str]:
+    return (-len(score.covers), score.cost_micros or 0, score.node_id)
