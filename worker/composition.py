@@ -75,6 +75,7 @@ def order_activities(context: Context) -> list[Activity]:
         reserve.reserve,
         reserve.free,
         reserve.backorder,
+        reserve.drop_backorder,
         reserve.take_grant,
         release.claim_release,
         approval.record_approval,

@@ -21,10 +21,10 @@ with workflow.unsafe.imports_passed_through():
         expire_pickup,
         give_up_packages,
     )
-    from domain.fulfillments import FulfillmentStatus, PackageLine
+    from domain.fulfillments import FulfillmentStatus, PackageLine, PackageStatus
     from domain.stages import Choice
     from workflows.fulfillment_core import FulfillmentCore
-    from workflows.fulfillment_node import SILENT, ConfirmedCancel, ExpiredPickup, Fact, NodeWork
+    from workflows.fulfillment_node import ConfirmedCancel, ExpiredPickup, Fact, NodeWork
     from workflows.messages import (
         ChangeAddress,
         FulfillmentCancel,
@@ -41,6 +41,8 @@ with workflow.unsafe.imports_passed_through():
 SUSPECT = {ShortReason.NOT_FOUND.value, ShortReason.DAMAGED.value}
 """Short picks for these reasons make the units suspect until somebody counts (DESIGN section 7)."""
 
+LATE = "not delivered in time"
+
 
 @workflow.defn(name="FulfillmentWorkflow", versioning_behavior=VersioningBehavior.AUTO_UPGRADE)
 class FulfillmentWorkflow:
@@ -52,7 +54,7 @@ class FulfillmentWorkflow:
         self._core = FulfillmentCore(start)
         self._facts: deque[Fact] = deque()
         self._node = NodeWork(self._core, self._facts)
-        self._labels_given_up = False
+        self._trouble: str | None = None
         self._steps = 0
 
     @workflow.run
@@ -75,6 +77,7 @@ class FulfillmentWorkflow:
             self._node.expire_pickup,
             self._node.watch,
             self._watch_delivery,
+            self._settle_parcels,
         ]
         await self._core.react(actions, self._is_finished)
         core = self._core
@@ -114,8 +117,10 @@ class FulfillmentWorkflow:
             await self._give_back(fact, before, effects)
         if effects.handed_over_lines:
             await self._hand_over(effects)
+        self._node.settle_pending()
         if effects.needs_attention is not None:
-            await self._ask_about_parcels(effects.needs_attention)
+            self._trouble = effects.needs_attention
+            core.note("exception", effects.needs_attention)
         if core.state.is_closed or effects.delivered_lines:
             await self._deliver()
 
@@ -158,8 +163,6 @@ class FulfillmentWorkflow:
         why = ", ".join(sorted(set(reasons))) or core.state.status.value
         total = sum(unit.quantity for unit in units)
         core.note("gave_back", f"{total} units not sent: {why}")
-        if core.state.is_closed:
-            await self._node.void(before.packages)
         self._steps += 1
         task = GiveBackTask(
             **core.written(tell=True),
@@ -176,11 +179,13 @@ class FulfillmentWorkflow:
             type(None),
             summary=f"Give back {total} units: {why}"[:190],
         )
+        kept = {package.package_id for package in core.state.packages}
+        await self._node.void(tuple(x for x in before.packages if x.package_id not in kept))
 
     async def _label(self) -> bool:
         core = self._core
         carrier, packages = core.start.carrier_connection_id, core.state.unlabelled
-        if carrier is None or not packages or core.holds or self._labels_given_up:
+        if carrier is None or not packages or core.holds or self._node.labels_given_up:
             return False
         core.note("labelled", f"{len(packages)} packages labelled")
         task = ShipTask(
@@ -200,9 +205,7 @@ class FulfillmentWorkflow:
                 choices=(Choice.RETRY, Choice.REROUTE, Choice.CANCEL),
             )
         except StepAbandonedError as abandoned:
-            self._labels_given_up = True
-            reason = SILENT if abandoned.choice is Choice.REROUTE else "no label"
-            self._node.ask_cancel(FulfillmentCancel(request_id=reason, reason="no label"))
+            self._node.give_up_labels(reroute=abandoned.choice is Choice.REROUTE)
             return True
         core.state = attach_labels(core.state, labelled.packages)
         return True
@@ -245,21 +248,43 @@ class FulfillmentWorkflow:
         if not over or not core.state.handed_over or core.state.is_closed:
             return False
         core.waits = []
-        await self._ask_about_parcels("not delivered in time")
+        if self._trouble is None:
+            self._trouble = LATE
+            core.note("exception", LATE)
         return True
 
-    async def _ask_about_parcels(self, what: str) -> None:
-        """A person decides: send again, cancel, believe it arrived, or wait on."""
+    async def _settle_parcels(self) -> bool:
+        """Ask a person about parcels in trouble, until they turn up."""
         core = self._core
-        core.note("exception", what)
-        resume = await core.park(
-            "deliver", what, (Choice.RESHIP, Choice.CANCEL, Choice.SKIP, Choice.RETRY)
+        if self._trouble is None:
+            return False
+        if core.state.is_closed or (self._trouble != LATE and not self._is_lost_or_returned):
+            self._trouble = None
+            return False
+        resume = await core.ask(
+            "deliver",
+            self._trouble,
+            (Choice.RESHIP, Choice.CANCEL, Choice.SKIP, Choice.RETRY),
+            unless=lambda: bool(self._facts),
         )
-        core.note("exception", f"a person chose {resume.choice.value}")
-        if resume.choice is Choice.RETRY:
+        if resume is not None:
+            what, self._trouble = self._trouble, None
+            await self._settle(what, resume.choice)
+        return True
+
+    @property
+    def _is_lost_or_returned(self) -> bool:
+        gone = {PackageStatus.LOST, PackageStatus.RETURNED}
+        return any(package.status in gone for package in self._core.state.packages)
+
+    async def _settle(self, what: str, choice: Choice) -> None:
+        """A person decided: send again, cancel, believe it arrived, or wait on."""
+        core = self._core
+        core.note("exception", f"a person chose {choice.value}")
+        if choice is Choice.RETRY:
             core.waits = [Deadline(workflow.now() + core.timings.delivery, "delivery")]
             return
-        core.state, effects = give_up_packages(core.state, resume.choice, what)
+        core.state, effects = give_up_packages(core.state, choice, what)
         core.shortfalls += effects.shortfalls
         await self._deliver()
 

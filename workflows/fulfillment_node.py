@@ -1,6 +1,7 @@
 """Working with the node: hand-over of the work, silence, cancels, a changed address."""
 
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 
 from temporalio import workflow
@@ -54,6 +55,10 @@ class NodeWork:
         self._pending: FulfillmentCancel | None = None
         self._given = False
         self._reminded = False
+        self._given_up = 0
+        self._asked_for_itself = False
+        self.labels_given_up = False
+        """A person chose not to buy labels; the node is asked to stop."""
 
     def ask_cancel(self, command: FulfillmentCancel) -> None:
         """Note a cancel of the order; a second one of the same id changes nothing."""
@@ -61,6 +66,13 @@ class NodeWork:
             self._seen.add(command.request_id)
             self._cancels.append(command)
             self._core.wake()
+
+    def give_up_labels(self, *, reroute: bool) -> None:
+        """No label can be bought: ask for everything back, for another node or for good."""
+        self.labels_given_up = True
+        self._given_up += 1
+        request_id = SILENT if reroute else f"no-label-{self._given_up}"
+        self._cancels.append(FulfillmentCancel(request_id=request_id, reason="no label"))
 
     def ask_address(self, command: ChangeAddress) -> None:
         """Note a new address."""
@@ -147,14 +159,15 @@ class NodeWork:
                 Deadline(workflow.now() + core.timings.acknowledgement, "the node to accept")
             ]
             if not core.runs_in_doms:
-                await core.call(
-                    PickActivities.remind,
-                    self._node_task(),
-                    type(None),
-                    summary=f"Remind {core.start.order.node_id}",
-                    queue=core.start.task_queue,
-                    choices=(Choice.RETRY, Choice.SKIP),
-                )
+                with suppress(StepAbandonedError):
+                    await core.call(
+                        PickActivities.remind,
+                        self._node_task(),
+                        type(None),
+                        summary=f"Remind {core.start.order.node_id}",
+                        queue=core.start.task_queue,
+                        choices=(Choice.RETRY, Choice.SKIP),
+                    )
             return
         core.note("silent", "still silent: asked to cancel, to route elsewhere")
         core.waits = []
@@ -162,11 +175,14 @@ class NodeWork:
 
     async def _late_pick(self) -> None:
         core = self._core
-        resume = await core.park(
+        resume = await core.ask(
             "pick",
             f"{core.start.order.node_id} has not finished in time",
             (Choice.RETRY, Choice.REROUTE, Choice.CANCEL),
+            unless=lambda: bool(self._facts) or self.is_busy,
         )
+        if resume is None:
+            return
         core.waits = [Deadline(workflow.now() + core.timings.pick, "the node to pick")]
         if resume.choice is Choice.RETRY:
             return
@@ -175,19 +191,26 @@ class NodeWork:
 
     async def _no_answer(self, command: FulfillmentCancel) -> None:
         core = self._core
-        core.waits = []
-        resume = await core.park(
+        resume = await core.ask(
             "cancel",
             f"{core.start.order.node_id} does not say whether it cancelled",
             (Choice.RETRY, Choice.CANCEL, Choice.SKIP),
+            unless=lambda: bool(self._facts),
         )
+        if resume is None:
+            return
         self._pending = None
+        self._await_pick()
         if resume.choice is Choice.RETRY:
             await self._ask_node(command)
         elif resume.choice is Choice.CANCEL:
             self._confirmed(command, ())
         else:
             self._refused(command)
+
+    def _await_pick(self) -> None:
+        core = self._core
+        core.waits = [Deadline(workflow.now() + core.timings.pick, "the node to pick")]
 
     async def obey_cancel(self) -> bool:
         """Ask the node to cancel what its order no longer wants."""
@@ -199,7 +222,7 @@ class NodeWork:
     async def _ask_node(self, command: FulfillmentCancel) -> None:
         core = self._core
         if core.state.handed_over or core.state.is_closed:
-            self._refused(command)
+            self._settle(command)
             return
         if core.runs_in_doms:
             # A person may have packed it a moment ago; then only that person can stop it.
@@ -212,6 +235,7 @@ class NodeWork:
             else:
                 self._confirmed(command, ())
             return
+        self._asked_for_itself |= command.request_id == SILENT
         lines = None
         if command.lines is not None:
             lines = tuple(
@@ -253,8 +277,8 @@ class NodeWork:
             self._refused(command)
         else:
             self._pending = command
-            core.answer_cancel(command.request_id, CancelOutcome.UNKNOWN)
-            await self._no_answer(command)
+            self._tell(command, CancelOutcome.UNKNOWN)
+            core.waits = [Deadline(workflow.now(), "a person to say what the node did")]
 
     def hear_cancel_answer(self, event: NodeEvent) -> NodeEvent:
         """Take a node's late answer to a cancel, and return the report to apply.
@@ -262,32 +286,71 @@ class NodeWork:
         Units a silent node gives up go to another node, so its cancel is applied as a rejection.
         """
         answers = {NodeEventType.CANCELLED, NodeEventType.CANCEL_REFUSED}
-        if event.type not in answers or self._pending is None:
+        if event.type not in answers:
             return event
-        command, self._pending = self._pending, None
-        self._core.waits = []
+        command = self._pending
+        if command is None or event.request_id not in {None, command.request_id}:
+            return self._unasked(event)
+        self._pending = None
+        self._await_pick()
         if event.type is NodeEventType.CANCEL_REFUSED:
             self._refused(command)
         elif command.request_id == SILENT:
             return event.model_copy(update={"type": NodeEventType.REJECTED, "reason": SILENT})
         else:
-            self._core.answer_cancel(command.request_id, CancelOutcome.CANCELLED)
+            self._tell(command, CancelOutcome.CANCELLED)
         return event
+
+    def _unasked(self, event: NodeEvent) -> NodeEvent:
+        """A node that cancels by itself rejects: the customer still wants the goods."""
+        was_asked = bool(self._seen) or self.labels_given_up or self._asked_for_itself
+        if event.type is NodeEventType.CANCEL_REFUSED or was_asked:
+            return event
+        return event.model_copy(update={"type": NodeEventType.REJECTED})
+
+    def settle_pending(self) -> None:
+        """What has left or ended answers a cancel that the node has not answered."""
+        core = self._core
+        if self._pending is not None and (core.state.handed_over or core.state.is_closed):
+            command, self._pending = self._pending, None
+            self._settle(command)
+
+    def _settle(self, command: FulfillmentCancel) -> None:
+        gone = {
+            FulfillmentStatus.CANCELLED,
+            FulfillmentStatus.REJECTED,
+            FulfillmentStatus.PICKUP_EXPIRED,
+        }
+        if self._core.state.status in gone:
+            self._tell(command, CancelOutcome.CANCELLED)
+        else:
+            self._refused(command)
+
+    def _tell(self, command: FulfillmentCancel, outcome: CancelOutcome) -> None:
+        """Answer the order; what the fulfillment asked for itself it only remembers."""
+        if command.request_id == SILENT:
+            self._core.note("cancel", f"asked back: {outcome.value}")
+        else:
+            self._core.answer_cancel(command.request_id, outcome)
 
     def _confirmed(self, command: FulfillmentCancel, lines: tuple[PackageLine, ...]) -> None:
         """Only what the node confirmed is freed; a silent node's units go to another node."""
-        core = self._core
         if command.request_id == SILENT:
             self._give_up(SILENT)
             return
         units = tuple((line.line_id, line.quantity) for line in lines)
         if not units and command.lines is not None:
             units = tuple((line.line_id, line.quantity) for line in command.lines)
-        core.answer_cancel(command.request_id, CancelOutcome.CANCELLED)
+        self._tell(command, CancelOutcome.CANCELLED)
         self._facts.append(ConfirmedCancel(request_id=command.request_id, units=units or None))
 
     def _refused(self, command: FulfillmentCancel) -> None:
-        self._core.answer_cancel(command.request_id, CancelOutcome.TOO_LATE)
+        core = self._core
+        self.labels_given_up = False
+        self._tell(command, CancelOutcome.TOO_LATE)
+        if core.state.status is FulfillmentStatus.RELEASED:
+            # Who cannot stop has begun.
+            self._hear(NodeEventType.ACKNOWLEDGED, f"cannot cancel {command.request_id}")
 
     async def obey_address(self) -> bool:
         """Give the node a new address, unless the label is bought or the goods are gone."""
@@ -337,14 +400,15 @@ class NodeWork:
         core.waits = []
         core.note("pickup", "not collected in time")
         if not core.runs_in_doms:
-            await core.call(
-                PickActivities.pickup_expired,
-                self._node_task(),
-                type(None),
-                summary=f"Tell {core.start.order.node_id} that nobody came",
-                queue=core.start.task_queue,
-                choices=(Choice.RETRY, Choice.SKIP),
-            )
+            with suppress(StepAbandonedError):
+                await core.call(
+                    PickActivities.pickup_expired,
+                    self._node_task(),
+                    type(None),
+                    summary=f"Tell {core.start.order.node_id} that nobody came",
+                    queue=core.start.task_queue,
+                    choices=(Choice.RETRY, Choice.SKIP),
+                )
         self._facts.append(ExpiredPickup())
         return True
 
@@ -354,16 +418,18 @@ class NodeWork:
         bought = tuple(package for package in packages if package.shipment_id)
         if not bought or core.start.carrier_connection_id is None:
             return
-        await core.call(
-            ShipActivities.void_labels,
-            VoidTask(
-                order_id=core.start.order.order_id,
-                fulfillment_id=core.fulfillment_id,
-                carrier_connection_id=core.start.carrier_connection_id,
-                packages=bought,
-            ),
-            type(None),
-            summary=f"Void {len(bought)} labels",
-            queue=f"doms-carrier-{core.start.carrier_connection_id}",
-            choices=(Choice.RETRY, Choice.SKIP),
+        task = VoidTask(
+            order_id=core.start.order.order_id,
+            fulfillment_id=core.fulfillment_id,
+            carrier_connection_id=core.start.carrier_connection_id,
+            packages=bought,
         )
+        with suppress(StepAbandonedError):
+            await core.call(
+                ShipActivities.void_labels,
+                task,
+                type(None),
+                summary=f"Void {len(bought)} labels",
+                queue=f"doms-carrier-{core.start.carrier_connection_id}",
+                choices=(Choice.RETRY, Choice.SKIP),
+            )

@@ -57,6 +57,7 @@ class OrderWorkflow:
             self._commands.obey,
             self._commands.expire_holds,
             self._approval.count,
+            self._planning.take_failure,
             self._approval.watch,
             self._approval.ask,
             self._planning.promise,
@@ -67,8 +68,10 @@ class OrderWorkflow:
         ]
         if self._start.order_type is OrderType.B2B:
             actions.insert(0, self._approval.load)
-        await self._core.react(actions, lambda: self._core.is_finished)
-        await self._core.record("Complete the order", closed=True)
+        while not self._core.is_finished:
+            await self._core.react(actions, lambda: self._core.is_finished)
+            # A request that comes in meanwhile is answered, and may open the order again.
+            await self._core.record("Complete the order", closed=True)
         self._core.show()
         await workflow.wait_condition(workflow.all_handlers_finished)
         quantities = self._core.state.book.all_quantities().values()
@@ -83,15 +86,15 @@ class OrderWorkflow:
         """Start over with a short history, only while no fulfillment is open."""
         state = self._core.state
         is_open = any(track.is_open for track in state.book.tracks.values())
-        if workflow.info().is_continue_as_new_suggested() and not (
-            is_open or self._commands.is_busy
-        ):
-            await self._start_over()
-        return False
-
-    async def _start_over(self) -> NoReturn:
-        state = self._core.state
+        if is_open or not workflow.info().is_continue_as_new_suggested():
+            return False
         await workflow.wait_condition(workflow.all_handlers_finished)
+        if not self._core.has_news():
+            self._start_over()
+        return True
+
+    def _start_over(self) -> NoReturn:
+        state = self._core.state
         carried = self._start.model_copy(update={"state": state.model_dump(mode="json")})
         workflow.continue_as_new(carried)
 
@@ -123,6 +126,8 @@ class OrderWorkflow:
     @workflow.signal(description="Answer a step that waits for a person")
     def resume(self, resume: Resume) -> None:
         """Take a choice; one that does not fit changes nothing."""
+        if resume.request_id in self._core.state.answers:
+            return
         refusal = self._core.resume_with(resume)
         text = f"Resume refused: {refusal}" if refusal else f"A person chose {resume.choice.value}"
         self._core.answer(resume.request_id, refusal is None, text)
@@ -197,19 +202,22 @@ class OrderWorkflow:
     @release_hold_and_answer.validator
     def _check_release_hold(self, command: ReleaseHold) -> None:
         held = {hold.type for hold in self._core.state.holds}
-        self._refuse(None if command.type in held else f"there is no hold {command.type}")
+        is_known = command.request_id in self._core.state.answers
+        self._refuse(
+            None if is_known or command.type in held else f"there is no hold {command.type}"
+        )
 
     @workflow.update(description="Answer a step that waits, and learn whether the choice fits")
     async def resume_and_answer(self, resume: Resume) -> Answer:
         """Take a choice."""
-        self._core.resume_with(resume)
-        text = f"A person chose {resume.choice.value}"
-        self._core.answer(resume.request_id, True, text)
+        self.resume(resume)
         return self._core.state.answers[resume.request_id]
 
     @resume_and_answer.validator
     def _check_resume(self, resume: Resume) -> None:
         attention = self._core.attention
+        if resume.request_id in self._core.state.answers:
+            return
         if attention is None or attention.park_id != resume.park_id:
             self._refuse("nothing of that park id waits")
         elif resume.choice not in attention.choices:

@@ -31,6 +31,7 @@ class Approval:
         self._core = core
         self._votes: deque[tuple[Vote, str]] = deque()
         core.collect_deadlines.append(self.deadlines)
+        core.news.append(lambda: bool(self._votes))
 
     def cast(self, vote: Vote, verdict: str) -> None:
         """Note a vote (`approve` or `reject`); it is counted by the loop."""
@@ -39,6 +40,8 @@ class Approval:
 
     def why_not(self, vote: Vote) -> str | None:
         """Why a vote would not be taken now; None when it would be looked at."""
+        if vote.request_id in self._core.state.answers:
+            return None
         if not self._core.state.approvals_left:
             return "no approval is waited for"
         if vote.level != self._rule.level:
@@ -202,6 +205,7 @@ class Approval:
         """The order is cancelled as a whole: nobody is asked any more."""
         core, state = self._core, self._core.state
         if state.approval is None or state.facts is None:
+            state.approvals_left = False
             return
         closed = ClosedLevel(level=self._rule.level, outcome="withdrawn")
         state.approval, state.approvals_left = None, False

@@ -12,7 +12,7 @@ with workflow.unsafe.imports_passed_through():
     from domain.order_book import Track
     from domain.plans import OrderFacts, Plan, PlanLine, PlannedFulfillment
     from domain.quantities import Bucket
-    from domain.stages import Hold
+    from domain.stages import Choice, Hold
     from workflows.messages import (
         Amend,
         Cancel,
@@ -26,7 +26,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.order_core import OrderCore
     from workflows.order_planning import Planning
     from workflows.order_state import PendingPlan
-    from workflows.reactor import Deadline
+    from workflows.reactor import Deadline, StepAbandonedError
 
 Command = Cancel | ChangeAddress | Amend | PlaceHold | ReleaseHold | SupplyGranted | Replanned
 
@@ -44,6 +44,7 @@ class Commands:
         core.collect_deadlines.append(self.deadlines)
         core.cancel_all_is_waiting = self._cancel_all_is_waiting
         core.cancel_everything = self.cancel_everything
+        core.news.append(lambda: bool(self._queue))
 
     def take(self, command: Command) -> None:
         """Note a request; a second one with the same id changes nothing."""
@@ -56,11 +57,6 @@ class Commands:
     def cancel_everything(self, request_id: str, reason: str) -> None:
         """Ask for a cancel of all that can still be cancelled."""
         self.take(Cancel(request_id=request_id, reason=reason))
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether a request still waits to be obeyed."""
-        return bool(self._queue)
 
     def _cancel_all_is_waiting(self) -> bool:
         return any(isinstance(x, Cancel) and x.lines is None for x in self._queue)
@@ -83,6 +79,7 @@ class Commands:
                 self._release_hold(command)
             case SupplyGranted():
                 await self._planning.take_grant(command)
+                await self._cancel_granted()
             case Replanned():
                 await self._planning.replan(command)
         return True
@@ -94,6 +91,7 @@ class Commands:
         for hold in over:
             state.holds.remove(hold)
             self._core.note("hold", f"Hold {hold.type} expired")
+            self._let_go(ReleaseHold(request_id=f"{hold.hold_id}/expired", type=hold.type))
         return bool(over)
 
     def deadlines(self) -> list[Deadline]:
@@ -127,11 +125,17 @@ class Commands:
         kept = [hold for hold in state.holds if hold.type != command.type]
         lifted = len(state.holds) - len(kept)
         state.holds = kept
-        for track in state.book.tracks.values():
-            if track.is_open:
-                self._tell(track, "release_hold", command)
+        self._let_go(command)
         text = f"Hold {command.type} lifted" if lifted else f"There is no hold {command.type}"
         self._core.answer(command.request_id, bool(lifted), text)
+
+    def _let_go(self, command: ReleaseHold) -> None:
+        """Let fulfillments go on, unless another hold of that type still stands."""
+        if any(hold.type == command.type for hold in self._core.state.holds):
+            return
+        for track in self._core.state.book.tracks.values():
+            if track.is_open:
+                self._tell(track, "release_hold", command)
 
     def _tell(self, track: Track, signal: str, message: object) -> None:
         handle = workflow.get_external_workflow_handle(f"fulfillment-{track.order.fulfillment_id}")
@@ -145,6 +149,7 @@ class Commands:
             now_free += self._cancel_open(wanted)
             now_free += await self._cancel_backordered(wanted)
             now_free += await self._cancel_reserved(wanted)
+        granted = self._cancel_once_granted(wanted)
         asked = self._ask_fulfillments(command, wanted)
         left = sum(wanted.values()) if command.lines is not None else 0
         parts = []
@@ -152,14 +157,16 @@ class Commands:
             parts.append(f"{now_free} units cancelled")
         if asked:
             parts.append(f"{asked} units asked back from their nodes")
+        if granted:
+            parts.append(f"{granted} units to be cancelled once their supply is reserved")
         if left:
             parts.append(f"{left} units are past cancelling")
         text = "; ".join(parts) or "Nothing is left to cancel"
         if command.reason:
             text += f" ({command.reason})"
-        if command.lines is None:
+        if not any(x.unfinished for x in core.state.book.all_quantities().values()):
             await self._approval.withdraw()
-        core.answer(command.request_id, bool(now_free or asked), text[:500])
+        core.answer(command.request_id, bool(now_free or asked or granted), text[:500])
 
     def _wanted(self, command: Cancel) -> dict[str, int]:
         quantities = self._core.state.book.all_quantities()
@@ -192,6 +199,28 @@ class Commands:
             for line_id, quantity in units.items():
                 wanted[line_id] -= quantity
         return sum(units.values())
+
+    def _cancel_once_granted(self, wanted: dict[str, int]) -> int:
+        """What still stands as backordered got its supply just now: its message is on the way."""
+        book, noted = self._core.state.book, 0
+        for line_id, there in book.units(Bucket.BACKORDERED).items():
+            own = book.lines[line_id]
+            quantity = min(wanted.get(line_id, 0), there - own.cancel_wanted)
+            if quantity > 0:
+                own.cancel_wanted += quantity
+                wanted[line_id] -= quantity
+                noted += quantity
+        return noted
+
+    async def _cancel_granted(self) -> None:
+        """Cancel the granted units that were to be cancelled when they waited."""
+        book = self._core.state.book
+        wanted = {line_id: own.cancel_wanted for line_id, own in book.lines.items()}
+        if any(wanted.values()):
+            self._cancel_open(wanted)
+            await self._cancel_reserved(wanted)
+        for line_id, own in book.lines.items():
+            own.cancel_wanted = min(wanted[line_id], own.backordered)
 
     async def _cancel_reserved(self, wanted: dict[str, int]) -> int:
         freed = self._take_from_pending(wanted)
@@ -252,7 +281,7 @@ class Commands:
                 quantity = min(wanted.get(line_id, 0), book.held_by(track, line_id))
                 if track.is_open and quantity > 0:
                     wanted[line_id] -= quantity
-                    book.lines[line_id].cancel_wanted += quantity
+                    track.cancel_wanted[line_id] = track.cancel_wanted.get(line_id, 0) + quantity
                     lines.append(CancelLine(line_id=line_id, quantity=quantity))
             if lines:
                 asked += sum(line.quantity for line in lines)
@@ -269,12 +298,17 @@ class Commands:
             for track in state.book.tracks.values()
             if track.is_open and track.order.ship_group == command.ship_group
         ]
-        await core.call(
-            ChangeActivities.use_address,
-            AddressTask(order_id=state.order_id, address_id=command.address_id),
-            type(None),
-            summary=f"Use the new address for ship group {command.ship_group}",
-        )
+        try:
+            await core.call(
+                ChangeActivities.use_address,
+                AddressTask(order_id=state.order_id, address_id=command.address_id),
+                type(None),
+                summary=f"Use the new address for ship group {command.ship_group}",
+                choices=(Choice.RETRY, Choice.SKIP),
+            )
+        except StepAbandonedError:
+            core.answer(command.request_id, False, "The new address cannot be used")
+            return
         freed = self._take_from_pending(self._reserved_of(command.ship_group))
         if freed:
             await self._free(freed, Bucket.OPEN, "New address: plan again")
@@ -299,12 +333,17 @@ class Commands:
             core.answer(command.request_id, False, f"Version {command.version} is not newer")
             return
         task = OrderTask(**{**core.task_fields, "version": command.version})
-        facts = await core.call(
-            ChangeActivities.load_version,
-            task,
-            OrderFacts,
-            summary=f"Load version {command.version} of the order",
-        )
+        try:
+            facts = await core.call(
+                ChangeActivities.load_version,
+                task,
+                OrderFacts,
+                summary=f"Load version {command.version} of the order",
+                choices=(Choice.RETRY, Choice.SKIP),
+            )
+        except StepAbandonedError:
+            core.answer(command.request_id, False, f"Version {command.version} cannot be used")
+            return
         less = self._add_what_is_more(facts)
         state.version = command.version
         state.facts = facts.model_copy(update={"approvals": core.facts.approvals})

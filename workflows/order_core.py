@@ -44,6 +44,7 @@ class OrderCore(Reactor):
         self.collect_deadlines: list[Callable[[], list[Deadline]]] = []
         self.cancel_all_is_waiting: Callable[[], bool] = lambda: False
         self.cancel_everything: Callable[[str, str], None] = lambda _request, _reason: None
+        self.news: list[Callable[[], bool]] = []
         self._sending: set[asyncio.Task[None]] = set()
         self._shown: dict[str, object] = {}
         self._recorded: tuple[object, ...] | None = None
@@ -204,16 +205,27 @@ class OrderCore(Reactor):
 
     async def on_abandoned(self, choice: Choice) -> None:
         """Act on the choice that ended a parked step."""
-        if choice is Choice.CANCEL:
+        if choice is Choice.CANCEL and not self.cancel_all_is_waiting():
             self.cancel_everything(f"park/{self._parks}", "A person chose to cancel")
+
+    def has_news(self) -> bool:
+        """Whether a message waits to be looked at."""
+        return any(is_waiting() for is_waiting in self.news)
+
+    def forget_story(self, story: tuple[TimelineEntry, ...]) -> None:
+        """A step was refused: its last line is not true, and those before are still to write."""
+        *kept, untrue = story
+        self.state.unwritten = [*kept, *self.state.unwritten]
+        self.state.timeline = [x for x in self.state.timeline if x.key != untrue.key]
 
     @property
     def is_finished(self) -> bool:
-        """Whether nothing is open any more."""
+        """Whether nothing is open any more, and nothing waits to be answered."""
         state = self.state
         return (
             state.facts is not None
             and not self._sending
+            and not self.has_news()
             and state.stage in CLOSED_STAGES
             and state.book.is_finished
         )

@@ -22,7 +22,14 @@ with workflow.unsafe.imports_passed_through():
         ReserveTask,
     )
     from activities.route import LoadPlanTask, RouteActivities, RouteTask
-    from domain.events import FulfillmentProgress, Replanned, SupplyGranted
+    from domain.events import (
+        CancelOutcome,
+        FulfillmentProgress,
+        Replanned,
+        ShortReason,
+        SupplyGranted,
+    )
+    from domain.fulfillment_state import REJECTED
     from domain.fulfillments import FulfillmentLine, FulfillmentOrder, FulfillmentStatus
     from domain.orders import PaymentStatus
     from domain.plans import Plan, PlanLine, PlannedFulfillment, PlanShortage
@@ -39,6 +46,8 @@ with workflow.unsafe.imports_passed_through():
     from workflows.search_attributes import FULFILLMENT_NODES, FULFILLMENT_STATUS
 
 PAYMENT_HOLD = "payment"
+AT_THE_NODE = {REJECTED, *(reason.value for reason in ShortReason)}
+"""Reasons for which the node that gave units back is not asked for them again."""
 MOST_REFUSALS = 10
 """How often one planning round may be refused at reserve before its units wait for supply."""
 
@@ -53,6 +62,7 @@ class Planning:
         self._results: list[FulfillmentProgress] = []
         self._failed: list[str] = []
         core.collect_deadlines.append(self.deadlines)
+        core.news.append(lambda: bool(self._results))
 
     @property
     def _planning_is_due(self) -> bool:
@@ -103,6 +113,9 @@ class Planning:
         """Route open units and reserve the plan; a refusal is masked and routed again."""
         if not self._planning_is_due:
             return False
+        if self._core.state.reroutes > self._core.facts.reroute_attempts:
+            await self._ask_about_rerouting()
+            return True
         refused: list[Exclusion] = []
         for _ in range(MOST_REFUSALS):
             plan = await self._route(tuple(refused))
@@ -117,6 +130,20 @@ class Planning:
             ]
         await self._wait_for_supply()
         return True
+
+    async def _ask_about_rerouting(self) -> None:
+        core, state = self._core, self._core.state
+        resume = await core.ask(
+            "reroute",
+            f"routed again {core.facts.reroute_attempts} times without success",
+            (Choice.RETRY, Choice.CANCEL),
+            unless=core.has_news,
+        )
+        if resume is None:
+            return
+        state.reroutes = 0
+        if resume.choice is Choice.CANCEL:
+            core.cancel_everything(f"{resume.park_id}/cancel", "No node could serve the order")
 
     async def _route(self, refused: tuple[Exclusion, ...]) -> Plan:
         core, state = self._core, self._core.state
@@ -135,6 +162,7 @@ class Planning:
             task,
             Plan,
             summary=f"Route {units} units (plan {task.plan_version})",
+            choices=(Choice.RETRY, Choice.CANCEL),
         )
         state.decision_id = plan.decision_id
         state.explanation = plan.explanation
@@ -147,13 +175,15 @@ class Planning:
         self._await_release(plan, f"{state.order_id}-r{plan.plan_version}")
         nodes = _nodes(plan.fulfillments)
         core.note("reserved", f"Reserved at {nodes}")
+        task = ReserveTask(**core.written(), plan=plan)
         reserved = await core.call(
             ReserveActivities.reserve,
-            ReserveTask(**core.written(), plan=plan),
+            task,
             Reserved,
             summary=f"Reserve stock and capacity at {nodes}"[:190],
         )
         if reserved.reservation_id is None:
+            core.forget_story(task.timeline)
             del state.pending[plan.plan_version]
             state.book.move_all(lines, Bucket.RESERVED, Bucket.OPEN)
             refusals = ", ".join(f"{sku or 'capacity'} at {node}" for node, sku in reserved.refused)
@@ -239,13 +269,18 @@ class Planning:
         core, state = self._core, self._core.state
         if state.backorder is None or workflow.now() < state.backorder.until:
             return False
-        if core.facts.backorder_last_resort is LastResort.ASK:
-            state.backorder.until = workflow.now() + core.timings.backorder_answer
-            resume = await core.park(
+        answer_by = state.backorder.until + core.timings.backorder_answer
+        may_ask = core.facts.backorder_last_resort is LastResort.ASK
+        if may_ask and workflow.now() < answer_by:
+            resume = await core.ask(
                 "backorder",
                 "units could not be supplied in time",
                 (Choice.RETRY, Choice.CANCEL),
+                unless=core.has_news,
+                until=answer_by,
             )
+            if resume is None:
+                return True
             if resume.choice is Choice.RETRY:
                 state.backorder.until = workflow.now() + core.timings.backorder
                 core.note("backordered", "A person chose to wait on")
@@ -326,13 +361,17 @@ class Planning:
             state.book.release(order)
         del state.pending[plan.plan_version]
         core.note("released", f"Released to {_nodes(plan.fulfillments)}")
+        task = ClaimTask(
+            **core.written(), plan_version=plan.plan_version, fulfillments=tuple(orders)
+        )
         claimed = await core.call(
             ReleaseActivities.claim_release,
-            ClaimTask(**core.written(), plan_version=plan.plan_version, fulfillments=tuple(orders)),
+            task,
             Claimed,
             summary=f"Release plan {plan.plan_version} to {_nodes(plan.fulfillments)}"[:190],
         )
         if not claimed.claimed:
+            core.forget_story(task.timeline)
             state.book = snapshot
             state.pending[plan.plan_version] = pending
             pending.replanned = True
@@ -406,7 +445,7 @@ class Planning:
     async def take_reports(self) -> bool:
         """Apply what fulfillments reported; units that came back are routed again."""
         if not self._results:
-            return await self._take_failure()
+            return False
         for progress in self._take_results():
             await self._apply(progress)
         return True
@@ -425,51 +464,44 @@ class Planning:
         if progress.status is not before:
             core.tell("fulfillment", f"{progress.fulfillment_id}: {progress.status.value}")
         for answer in progress.cancel_answers:
-            self._answer_cancel(answer.request_id, answer.outcome.value)
+            core.note("cancel", f"Cancel {answer.request_id}: {answer.outcome.value}")
+            if answer.outcome is CancelOutcome.TOO_LATE:
+                known.cancel_wanted.clear()
         for taken in progress.address_answers:
             text = "uses the new address" if taken.taken else "is past changing its address"
             core.note("address", f"{progress.fulfillment_id} {text}")
         if reopened:
-            await self._take_back(progress, reopened, known.order.node_id)
+            self._take_back(progress, reopened, known.order.node_id)
 
-    def _answer_cancel(self, request_id: str, outcome: str) -> None:
-        core = self._core
-        core.note("cancel", f"Cancel {request_id}: {outcome}")
-        if outcome != "cancelled":
-            for own in core.state.book.lines.values():
-                own.cancel_wanted = 0
-
-    async def _take_back(
+    def _take_back(
         self, progress: FulfillmentProgress, reopened: dict[str, int], node_id: str
     ) -> None:
         core, state = self._core, self._core.state
         state.at_risk = True
-        state.reroutes += 1
         reasons = sorted({x.reason for x in progress.shortfalls}) or [progress.status.value]
         units = sum(reopened.values())
         core.note("returned", f"{node_id} gave back {units} units: {', '.join(reasons)}")
+        at_node = {x.line_id: x.reason for x in progress.shortfalls if x.reason in AT_THE_NODE}
+        # A lost parcel says nothing against its node: that one may send again.
+        state.reroutes += bool(at_node)
         state.exclusions += [
-            Exclusion(node_id=node_id, sku=state.book.lines[line_id].sku, reason=reasons[0])
+            Exclusion(node_id=node_id, sku=state.book.lines[line_id].sku, reason=at_node[line_id])
             for line_id in reopened
+            if line_id in at_node
         ]
-        if state.reroutes > core.facts.reroute_attempts:
-            resume = await core.park(
-                "reroute",
-                f"routed again {state.reroutes - 1} times without success",
-                (Choice.RETRY, Choice.CANCEL),
-            )
-            if resume.choice is Choice.CANCEL:
-                core.cancel_everything(resume.request_id, "No node could serve the order")
 
-    async def _take_failure(self) -> bool:
+    async def take_failure(self) -> bool:
+        """A fulfillment's workflow was ended from outside: only a person can say what is true."""
         if not self._failed:
             return False
-        fulfillment_id = self._failed.pop(0)
-        await self._core.park(
+        answer = await self._core.ask(
             "fulfillment",
-            f"the workflow of {fulfillment_id} ended without a result: reset it, then skip",
+            f"the workflow of {self._failed[0]} ended without a result: reset it, then skip",
             (Choice.SKIP,),
+            unless=self._core.has_news,
         )
+        if answer is not None:
+            self._failed.pop(0)
         return True
 
     def deadlines(self) -> list[Deadline]:

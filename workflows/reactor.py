@@ -7,6 +7,7 @@ what came in and wake the loop, so state changes in one place, in one order.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -56,6 +57,7 @@ class Reactor:
         self.attention: Attention | None = None
         self._awake = True
         self._resume: Resume | None = None
+        self._asked: Attention | None = None
         self._parks = 0
         self._timer: asyncio.Task[None] | None = None
         self._rings_at = datetime.max.replace(tzinfo=UTC)
@@ -185,26 +187,63 @@ class Reactor:
         return answer  # type: ignore[no-any-return]
 
     async def park(self, step: str, reason: str, choices: tuple[Choice, ...]) -> Resume:
-        """Show a person what is stuck, and wait for a choice that is offered."""
-        self._parks += 1
-        self.attention = Attention(
-            park_id=f"{step}-{self._parks}",
-            step=step,
-            reason=reason[:250],
-            choices=choices,
-            since=workflow.now(),
-        )
+        """Show a person what is stuck, and wait for a choice that is offered.
+
+        Where CANCEL is offered, a whole cancel that comes in is such a choice. Elsewhere it waits:
+        what gives units back must not be left half done.
+        """
+
+        def is_cancelled() -> bool:
+            return Choice.CANCEL in choices and self.must_stop_parking()
+
+        answer = await self.ask(step, reason, choices, unless=is_cancelled)
+        if answer is not None:
+            return answer
+        park_id, self._asked = f"{step}-{self._parks}", None
+        return Resume(request_id=f"{park_id}/cancelled", park_id=park_id, choice=Choice.CANCEL)
+
+    async def ask(
+        self,
+        step: str,
+        reason: str,
+        choices: tuple[Choice, ...],
+        *,
+        unless: Callable[[], bool],
+        until: datetime | None = None,
+    ) -> Resume | None:
+        """Show a person a question; their choice, or None once `unless` holds or `until` is past.
+
+        Asked again after an interruption, it is the same question, under the same park id.
+        """
+        asked = self._asked
+        if asked is None or (asked.step, asked.reason) != (step, reason[:250]):
+            self._parks += 1
+            asked = Attention(
+                park_id=f"{step}-{self._parks}",
+                step=step,
+                reason=reason[:250],
+                choices=choices,
+                since=workflow.now(),
+            )
+        self.attention = self._asked = asked
         self._resume = None
         await self.before_wait()
-        await workflow.wait_condition(lambda: self._resume is not None or self.must_stop_parking())
-        park_id, self.attention = self.attention.park_id, None
-        return self._take_resume(park_id)
+        answer = await self._answered(unless, until)
+        self.attention = None
+        if answer is not None:
+            self._asked = None
+        return answer
 
-    def _take_resume(self, park_id: str) -> Resume:
+    async def _answered(self, unless: Callable[[], bool], until: datetime | None) -> Resume | None:
+        remaining = None if until is None else max(until - workflow.now(), timedelta(0))
+        with suppress(asyncio.TimeoutError):
+            await workflow.wait_condition(
+                lambda: self._resume is not None or unless(),
+                timeout=remaining,
+                timeout_summary="wait no longer for a person",
+            )
         answer, self._resume = self._resume, None
-        return answer or Resume(
-            request_id=f"{park_id}/cancelled", park_id=park_id, choice=Choice.CANCEL
-        )
+        return answer
 
     def resume_with(self, resume: Resume) -> str | None:
         """Answer the parked step. Returns why the answer does not fit, or None when taken."""
@@ -215,6 +254,8 @@ class Reactor:
         if resume.choice not in self.attention.choices:
             offered = ", ".join(choice.value for choice in self.attention.choices)
             return f"choose one of {offered}"
+        if self._resume is not None:
+            return "somebody has just answered"
         self._resume = resume
         self.wake()
         return None
