@@ -132,6 +132,7 @@ class FulfillmentProgress(Model):
     revision: Count
     status: FulfillmentStatus
     lines: tuple[LineProgress, ...] = ()
+    # All there ever were, oldest first: a report that is overtaken loses nothing.
     shortfalls: tuple[Shortfall, ...] = ()
     cancel_answers: tuple[CancelAnswer, ...] = ()
     address_answers: tuple[AddressAnswer, ...] = ()

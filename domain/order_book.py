@@ -39,6 +39,8 @@ class Track(_Mutable):
     lines: dict[str, LineProgress] = Field(default_factory=dict)
     cancel_wanted: dict[str, int] = Field(default_factory=dict)
     """Line id -> units asked back for a cancel that are not answered yet."""
+    cancels_answered: int = 0
+    addresses_answered: int = 0
     carriers: tuple[str, ...] = ()
 
     @property

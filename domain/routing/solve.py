@@ -290,9 +290,9 @@ def _atom(
     for line in lines:
         needs[index[line.sku]] = needs.get(index[line.sku], 0) + line.quantity
     units = sum(line.quantity for line in lines)
-    quantities = {line.line_id: line.quantity for line in lines}
+    grams = sum(task.facts.supply_of(line.sku)[2] * line.quantity for line in lines)
     may_split = may_split and task.policy.allow_line_split and task.request.allow_split
-    return Atom(lines, units, _grams(task, quantities), tuple(needs.items()), may_split)
+    return Atom(lines, units, grams, tuple(needs.items()), may_split)
 
 
 def _grams(task: GroupTask, quantities: dict[str, int]) -> int:

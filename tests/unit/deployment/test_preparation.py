@@ -18,6 +18,7 @@ from config.samples import load_network
 from starter.commands.stack import temporal_binary
 from store import network
 from store.engine import open_engine, reading
+from tests.conftest import Postgres
 from tests.unit.deployment.files import ROOT
 from workflows.search_attributes import SEARCH_ATTRIBUTES
 
@@ -52,6 +53,17 @@ def test_an_empty_store_gets_the_sample_pointed_at_its_simulators(tmp_path: Path
     assert done.returncode == 0, done.stderr
     assert done.stdout == "loaded the sample network\n"
     assert addresses(url) == {**sample, "wms-main": "http://wms:1"}
+
+
+def test_postgresql_is_prepared_the_same_way(postgres: Postgres, tmp_path: Path) -> None:
+    if postgres.why_not:
+        pytest.skip(postgres.why_not)
+    url = postgres.create("deployment_preparation")
+
+    done = run("prepare_store.py", "wms-main=http://wms:1", folder=tmp_path, DOMS_DATABASE_URL=url)
+
+    assert (done.returncode, done.stdout) == (0, "loaded the sample network\n"), done.stderr
+    assert addresses(url)["wms-main"] == "http://wms:1"
 
 
 def test_a_store_with_a_network_keeps_it(tmp_path: Path) -> None:

@@ -1,0 +1,121 @@
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from domain.approvals import Ballot, Verdict, approval_chain, count_vote
+from domain.orders import Order, OrderType
+from domain.process_policy import ApprovalCondition, ApprovalRule, ProcessPolicy
+from tests.unit.domain.test_orders import order
+
+MANAGER = ApprovalRule(level=1, role="manager", escalate_to="director")
+
+
+def chain(condition: ApprovalCondition, asked: Order | None = None, **facts: Any) -> list[str]:
+    policy = ProcessPolicy(
+        name="p",
+        order_types=(OrderType.B2B,),
+        approvals=(
+            ApprovalRule(level=2, role="director", condition=condition),
+            ApprovalRule(level=1, role="manager", condition=condition),
+        ),
+        credit_limits={"ACME": Decimal(1000)},
+    )
+    known: dict[str, Any] = {
+        "total_base": Decimal(500),
+        "margin": Decimal("0.30"),
+        "categories": {"tools"},
+        "open_terms": Decimal(400),
+    }
+    rules = approval_chain(asked or order(order_type="b2b"), policy, **(known | facts))
+    return [rule.role for rule in rules]
+
+
+def test_levels_are_asked_lowest_first_and_only_of_their_order_type() -> None:
+    assert chain(ApprovalCondition()) == ["manager", "director"]
+    assert chain(ApprovalCondition(), order(order_type="b2c")) == []
+
+
+@pytest.mark.parametrize(
+    ("condition", "facts", "asked"),
+    [
+        (ApprovalCondition(min_total=Decimal(500)), {}, True),
+        (ApprovalCondition(min_total=Decimal("500.01")), {}, False),
+        (ApprovalCondition(accounts=("ACME",)), {}, True),
+        (ApprovalCondition(accounts=("OTHER",)), {}, False),
+        (ApprovalCondition(categories=("tools", "toys")), {}, True),
+        (ApprovalCondition(categories=("toys",)), {}, False),
+        (ApprovalCondition(max_margin=Decimal("0.30")), {}, True),
+        (ApprovalCondition(max_margin=Decimal("0.29")), {}, False),
+        (ApprovalCondition(max_margin=Decimal("0.29")), {"margin": None}, True),
+        (ApprovalCondition(over_credit=True), {}, False),
+        (ApprovalCondition(over_credit=True), {"open_terms": Decimal(500)}, False),
+        (ApprovalCondition(over_credit=True), {"open_terms": Decimal("500.01")}, True),
+        (ApprovalCondition(payment_terms=("NET30",)), {}, True),
+        (ApprovalCondition(payment_terms=("NET90",)), {}, False),
+        (ApprovalCondition(accounts=("ACME",), min_total=Decimal(501)), {}, False),
+    ],
+)
+def test_a_level_is_asked_when_every_part_of_its_condition_holds(
+    condition: ApprovalCondition, facts: dict[str, Any], asked: bool
+) -> None:
+    b2b = order(order_type="b2b", customer={"account_id": "ACME"}, payment_terms="NET30")
+
+    assert chain(condition, b2b, **facts) == (["manager", "director"] if asked else [])
+
+
+def test_an_account_without_a_limit_is_never_over_its_credit() -> None:
+    assert chain(ApprovalCondition(over_credit=True), open_terms=Decimal(10**6)) == []
+
+
+def vote(**changes: Any) -> Ballot:
+    facts: dict[str, Any] = {
+        "level": 1,
+        "role": "manager",
+        "approver": "ann",
+        "asked": MANAGER,
+        "escalated": False,
+        "entered_by": "bob",
+        "voters": (),
+    }
+    return count_vote(**(facts | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict", "reason"),
+    [
+        ({}, Verdict.COUNTS, ""),
+        ({"asked": None}, Verdict.LATE, "this level is already decided"),
+        ({"level": 0}, Verdict.LATE, "this level is already decided"),
+        ({"level": 2}, Verdict.OTHER_LEVEL, "level 1 is waited for, not 2"),
+        ({"role": "clerk"}, Verdict.WRONG_ROLE, "manager must decide, not clerk"),
+        ({"role": "director"}, Verdict.WRONG_ROLE, "manager must decide, not director"),
+        ({"role": "director", "escalated": True}, Verdict.COUNTS, ""),
+        ({"escalated": True}, Verdict.COUNTS, ""),
+        (
+            {"role": "clerk", "escalated": True},
+            Verdict.WRONG_ROLE,
+            "director or manager must decide, not clerk",
+        ),
+        (
+            {"approver": "bob"},
+            Verdict.ENTERED_THE_ORDER,
+            "who entered the order cannot approve it",
+        ),
+        ({"approver": "", "entered_by": ""}, Verdict.COUNTS, ""),
+        ({"voters": ("ann",)}, Verdict.VOTED_BEFORE, "has already voted at this level"),
+    ],
+)
+def test_a_vote_counts_or_says_why_not(
+    changes: dict[str, Any], verdict: Verdict, reason: str
+) -> None:
+    ballot = vote(**changes)
+
+    assert ballot == Ballot(verdict=verdict, reason=reason)
+    assert ballot.counts == (verdict is Verdict.COUNTS)
+
+
+def test_escalation_without_a_further_role_keeps_the_levels_own() -> None:
+    alone = ApprovalRule(level=1, role="manager")
+
+    assert vote(asked=alone, escalated=True).counts

@@ -1,0 +1,158 @@
+"""The search for large orders, against the exact solver where that can still follow."""
+
+import random
+from collections import Counter
+from decimal import Decimal
+
+import pytest
+
+from domain.catalogue import Product, SupplyMode
+from domain.network import NodeKind
+from domain.routing import solve
+from domain.routing.decision import DecisionRequest, Option, Snapshot
+from domain.routing.policy import RoutingPolicy
+from domain.routing.solve import decide
+from tests.unit.domain.builders import (
+    group,
+    line,
+    node,
+    plan_of,
+    policy,
+    request,
+    sent,
+    service,
+    snapshot,
+)
+
+Case = tuple[DecisionRequest, Snapshot, RoutingPolicy]
+
+
+def case(seed: int) -> Case:
+    """9 or 10 lines, some of one SKU, 8 nodes with scarce stock, days and lead times."""
+    chance = random.Random(seed)  # noqa: S311 (repeatable cases, no secret)
+    nodes = tuple(
+        node(
+            f"N{n}",
+            chance.choice([NodeKind.DC, NodeKind.STORE, NodeKind.SUPPLIER]),
+            cost_per_order=Decimal(chance.randint(0, 40)) / 10,
+            cost_per_unit=Decimal(chance.randint(0, 20)) / 10,
+            daily_units=chance.choice([6, 12, 100]),
+            services=chance.choice([("ground",), ("ground",), ("ground", "air"), ("rail",)]),
+        )
+        for n in range(8)
+    )
+    skus = [f"S{n}" for n in range(8)]
+    lines = tuple(
+        line(f"l{n:02d}", chance.choice(skus), chance.randint(1, 3))
+        for n in range(chance.randint(9, 10))
+    )
+    stock = {
+        sku: {x.node_id: chance.randint(1, 6) for x in nodes if chance.random() < 0.45}
+        for sku in skus
+    }
+    made = Product(sku="S0", supply_mode=SupplyMode.LEAD_TIME, lead_time_days=2, weight_grams=900)
+    facts = snapshot(
+        nodes,
+        stock,
+        services=(
+            service(per_kg=Decimal(1)),
+            service("air", base=Decimal(3), per_kg=Decimal(4)),
+            service("rail", base=Decimal(6)),
+        ),
+        products={"S0": made, "S1": Product(sku="S1", weight_grams=2_000)},
+    )
+    rules = policy(
+        max_shipments=chance.choice([2, 20, 20]), relax=(), allow_line_split=False, horizon_days=2
+    )
+    return request(*lines, groups=(group(),)), facts, rules
+
+
+def units_of(plan: Option) -> int:
+    return sum(x.quantity for shipment in plan.shipments for x in shipment.assignments)
+
+
+def test_the_search_stays_near_the_exact_optimum(monkeypatch: pytest.MonkeyPatch) -> None:
+    covered = best_covered = cost = best_cost = 0
+    for seed in range(60):
+        found = plan_of(decide(*case(seed)))
+        with monkeypatch.context() as wider:
+            wider.setattr(solve, "EXACT_ATOMS", 10)
+            best = plan_of(decide(*case(seed)))
+        assert units_of(found) <= units_of(best)
+        if units_of(found) == units_of(best):
+            assert found.cost_micros >= best.cost_micros
+            cost += found.cost_micros
+            best_cost += best.cost_micros
+        covered += units_of(found)
+        best_covered += units_of(best)
+
+    assert covered >= 0.96 * best_covered
+    assert cost <= 1.05 * best_cost
+
+
+def test_the_search_never_uses_more_than_there_is() -> None:
+    for seed in range(100, 140):
+        asked, facts, rules = case(seed)
+
+        plan = plan_of(decide(asked, facts, rules))
+
+        used: Counter[tuple[str, str]] = Counter()
+        planned = Counter({x.line_id: x.quantity for x in plan.missing})
+        for shipment in plan.shipments:
+            for x in shipment.assignments:
+                used[x.sku, shipment.node_id] += x.quantity
+                planned[x.line_id] += x.quantity
+        assert planned == Counter({x.line_id: x.quantity for x in asked.lines})
+        assert len(plan.shipments) <= rules.max_shipments
+        assert all(
+            facts.availability[sku].get(place, 0) >= units
+            for (sku, place), units in used.items()
+            if sku != "S0"
+        )
+        assert plan == plan_of(decide(asked, facts, rules))
+
+
+def test_a_node_that_is_cheap_per_unit_is_closed_when_another_can_take_its_lines() -> None:
+    nodes = (
+        node("BIG", cost_per_order=Decimal(2)),
+        node("SMALL", cost_per_unit=Decimal(0), cost_per_order=Decimal(0)),
+    )
+    stock = {f"S{n}": {"BIG": 9} for n in range(9)}
+    stock["S0"]["SMALL"] = 9
+    asked = request(*(line(f"{n}", f"S{n}") for n in range(9)))
+
+    assert set(sent(plan_of(decide(asked, snapshot(nodes, stock), policy())))) == {"BIG"}
+
+
+def test_a_single_line_moves_to_a_used_node_that_is_cheaper_for_it() -> None:
+    nodes = (
+        node("A", cost_per_unit=Decimal(1), cost_per_order=Decimal(0)),
+        node("B", cost_per_unit=Decimal("0.90"), cost_per_order=Decimal(9)),
+    )
+    stock = {f"S{n}": {"A": 9} for n in range(8)} | {"S8": {"A": 9, "B": 9}, "S9": {"B": 9}}
+    asked = request(*(line(f"{n}", f"S{n}") for n in range(10)))
+
+    assert sent(plan_of(decide(asked, snapshot(nodes, stock), policy())))["B"] == {"8": 1, "9": 1}
+
+
+def test_lines_larger_than_any_day_of_a_node_stay_missing() -> None:
+    facts = snapshot((node("N1", daily_units=1),), {f"S{n}": {"N1": 9} for n in range(9)})
+    asked = request(*(line(f"{n}", f"S{n}", 2) for n in range(9)))
+
+    plan = plan_of(decide(asked, facts, policy(allow_line_split=False)))
+
+    assert plan.shipments == ()
+    assert {x.reason for x in plan.missing} == {"not enough units"}
+
+
+def test_a_thousand_lines_are_planned_whole() -> None:
+    nodes = tuple(node(f"N{n:02d}", cost_per_order=Decimal(1 + n % 4)) for n in range(30))
+    stock = {
+        f"S{x}": {p.node_id: 3 for n, p in enumerate(nodes) if (x * 7 + n) % 3} for x in range(1000)
+    }
+    asked = request(*(line(f"{x}", f"S{x}", 1 + x % 3) for x in range(1000)))
+
+    plan = plan_of(decide(asked, snapshot(nodes, stock), policy(horizon_days=7)))
+
+    assert plan.missing == ()
+    assert units_of(plan) == 1999
