@@ -1,0 +1,155 @@
+"""The HTTP API as one ASGI app; the dispatcher and the sweeper run beside it in its loop."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from datetime import UTC, datetime
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic.json_schema import models_json_schema
+from sqlalchemy import Engine
+from temporalio.client import Client
+
+from config.settings import Settings
+from starter.api import (
+    commands,
+    decisions,
+    inventory,
+    nodes,
+    operations,
+    orders,
+    policies,
+    promises,
+    reports,
+    webhooks,
+)
+from starter.api.context import BODIES, Services, Wakeup
+from starter.api.metrics import RequestMetrics
+from starter.api.problems import install_problem_handlers
+from starter.auth import Gatekeeper
+from starter.dispatcher import Dispatcher
+from starter.intake import Capture, Intake, Reference
+from starter.sweeper import Sweeper
+
+log = logging.getLogger(__name__)
+
+Connect = Callable[[], Awaitable[Client]]
+
+RESTART_SECONDS = 1.0
+
+
+def utc_now() -> datetime:
+    """The time now."""
+    return datetime.now(UTC)
+
+
+def create_app(
+    settings: Settings,
+    engine: Engine,
+    connect: Connect | None = None,
+    clock: Callable[[], datetime] = utc_now,
+) -> FastAPI:
+    """The API over that store. With `connect` (to Temporal) it also delivers what it keeps.
+
+    The schema must be up to date (`store.engine.migrate`). Temporal may be away at any time.
+    """
+    wakeup = Wakeup()
+    reference = Reference()
+    intake = Intake(engine, reference, clock)
+    capture = Capture(engine, reference, intake, clock)
+    dispatcher = Dispatcher(settings, engine, reference, capture, wakeup, clock)
+    services = Services(
+        settings=settings,
+        engine=engine,
+        gatekeeper=Gatekeeper(settings, engine),
+        reference=reference,
+        intake=intake,
+        capture=capture,
+        clock=clock,
+        wake=wakeup.set,
+        temporal_ready=lambda: dispatcher.reaches_temporal,
+    )
+    app = FastAPI(
+        title="doms",
+        version="1",
+        description="Distributed order management: orders, promises, stock and node work.",
+        lifespan=_lifespan(settings, engine, dispatcher, wakeup, connect, clock),
+    )
+    app.state.services = services
+    app.add_middleware(RequestMetrics)
+    install_problem_handlers(app)
+    for module in (
+        orders,
+        commands,
+        nodes,
+        promises,
+        inventory,
+        webhooks,
+        decisions,
+        reports,
+        policies,
+    ):
+        app.include_router(module.router, prefix="/v1")
+    app.include_router(operations.router)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    return app
+
+
+Lifespan = Callable[[FastAPI], Any]
+
+
+def _lifespan(
+    settings: Settings,
+    engine: Engine,
+    dispatcher: Dispatcher,
+    wakeup: Wakeup,
+    connect: Connect | None,
+    clock: Callable[[], datetime],
+) -> Lifespan:
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            if connect is not None:
+                sweeper = Sweeper(settings, engine, wakeup.set, clock)
+                for run in (dispatcher.run, sweeper.run):
+                    task = asyncio.create_task(_keep_running(run, connect))
+                    stack.push_async_callback(_stop, task)
+            yield
+
+    return lifespan
+
+
+async def _keep_running(run: Callable[[Connect], Awaitable[None]], connect: Connect) -> None:
+    """Run it until cancelled; a fault nobody foresaw is logged and does not end it."""
+    while True:
+        try:
+            await run(connect)
+        except Exception:
+            log.exception("a background task failed and starts again")
+        await asyncio.sleep(RESTART_SECONDS)
+
+
+async def _stop(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    """The description of the API, with the bodies that endpoints read raw."""
+    if app.openapi_schema is None:
+        schema = get_openapi(
+            title=app.title, version=app.version, description=app.description, routes=app.routes
+        )
+        ordered = sorted(BODIES, key=lambda model: model.__name__)
+        _, definitions = models_json_schema(
+            [(model, "validation") for model in ordered],
+            ref_template="#/components/schemas/{model}",
+        )
+        components = schema.setdefault("components", {}).setdefault("schemas", {})
+        components.update(definitions.get("$defs", {}))
+        app.openapi_schema = schema
+    return app.openapi_schema

@@ -1,0 +1,403 @@
+"""What people ask of an order, checked at the edge and kept in the inbox until its workflow has it.
+
+Every command is answered 202 `{request_id, status: "accepted", links}` once committed. A repeat
+with the same `Idempotency-Key` (or `request_id`) is the same request and changes nothing.
+"""
+
+import re
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Annotated, Literal
+from uuid import uuid4
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+from pydantic import Field
+from sqlalchemy.orm import Session
+
+from domain.orders import Address, Method, Order
+from domain.stages import Attention, Choice
+from domain.values import ID_PATTERN, DerivedId, Id, Model, Text, UtcTime
+from starter.api.context import (
+    PathId,
+    RawBody,
+    Services,
+    TheCaller,
+    TheServices,
+    body_as,
+    json_body,
+)
+from starter.api.links import fulfillment_workflow_of, order_links, workflow_of
+from starter.api.problems import FieldError, InvalidDocumentError, ProblemError
+from starter.auth import INTAKE, OPERATIONS, SUPPORT, Caller, require
+from store import approvals, inbox
+from store import orders as order_store
+from store.engine import transaction
+from store.fulfillments import FulfillmentPage
+from store.orders import OrderPage
+from workflows.messages import (
+    Cancel,
+    CancelLine,
+    ChangeAddress,
+    PlaceHold,
+    ReleaseHold,
+    RequestId,
+    Resume,
+    Vote,
+)
+
+router = APIRouter(tags=["orders"])
+
+PEOPLE = "people"
+"""Stands for a connection in the inbox's key of what people ask."""
+IDEMPOTENCY_HEADER = "idempotency-key"
+VALID_ROLE = re.compile(ID_PATTERN)
+
+
+class CancelBody(Model):
+    """Cancel those units, or with `"all"` (or nothing said) whatever can still be cancelled."""
+
+    request_id: RequestId | None = None
+    lines: Annotated[tuple[CancelLine, ...], Field(min_length=1)] | Literal["all"] | None = None
+    reason: Text = ""
+
+
+class HoldBody(Model):
+    """Stop the order from moving on, until released or `expires_at`."""
+
+    request_id: RequestId | None = None
+    type: Id = "support"
+    owner: Text = ""
+    reason: Text = ""
+    expires_at: UtcTime | None = None
+
+
+class ReleaseHoldBody(Model):
+    """Lift every hold of that type."""
+
+    request_id: RequestId | None = None
+    type: Id = "support"
+
+
+class ResumeBody(Model):
+    """Answer a step that waits for a person."""
+
+    request_id: RequestId | None = None
+    park_id: DerivedId
+    fulfillment_id: DerivedId | None = None
+    """Where it waits; needed only when several fulfillments wait under the same park id."""
+    choice: Choice
+    correction: Text = ""
+
+
+class AddressBody(Model):
+    """Send a ship group to another address; the only shipped group when none is named."""
+
+    request_id: RequestId | None = None
+    ship_group: Id | None = None
+    address: Address
+
+
+class Verdict(StrEnum):
+    """What an approver says."""
+
+    APPROVE = "approve"
+    REJECT = "reject"
+
+
+class ApprovalBody(Model):
+    """A vote on one level. `approver` and `role` count only from this machine's own people."""
+
+    request_id: RequestId | None = None
+    verdict: Verdict
+    level: Annotated[int, Field(ge=1, le=20)]
+    comment: Text = ""
+    approver: Text | None = None
+    role: Id | None = None
+
+
+def request_id_of(request: Request, asked: str | None) -> str:
+    """The caller's own id for this request (header, then body), else a new one."""
+    header = request.headers.get(IDEMPOTENCY_HEADER)
+    if header is not None and not 1 <= len(header) <= 128:
+        raise ProblemError(422, "an Idempotency-Key has 1 to 128 characters")
+    return header or asked or uuid4().hex
+
+
+class _RepeatedError(Exception):
+    """The request was kept before; what this transaction wrote is rolled back."""
+
+
+Build = Callable[[Session, Order, OrderPage], Model]
+Target = Callable[[OrderPage], str]
+
+
+def _order_itself(page: OrderPage) -> str:
+    return workflow_of(page.order_id)
+
+
+def _ask(
+    services: Services,
+    order_id: str,
+    name: str,
+    request_id: str,
+    build: Build,
+    target: Target = _order_itself,
+) -> JSONResponse:
+    """Keep a command for a workflow of the order, in one transaction; a repeat changes nothing.
+
+    Raises UnknownReferenceError for an unknown order, ProblemError 409 for a closed one.
+    """
+    try:
+        with transaction(services.engine) as session:
+            page = order_store.order_page(session, order_id)
+            payload = build(session, order_store.load_order(session, order_id), page)
+            event_id = f"{workflow_of(order_id)}/{name}/{request_id}"
+            _keep(session, services, target(page), name, payload, event_id)
+            # After the repeat was recognised: the answer to a repeat stays what it was.
+            if page.closed:
+                raise ProblemError(
+                    409, f"order '{order_id}' is {page.stage}; nothing can change any more"
+                )
+    except _RepeatedError:
+        pass
+    services.wake()
+    return JSONResponse(
+        {
+            "request_id": request_id,
+            "status": "accepted",
+            "links": order_links(services.settings, order_id),
+        },
+        202,
+    )
+
+
+def _keep(
+    session: Session,
+    services: Services,
+    workflow_id: str,
+    name: str,
+    payload: Model,
+    event_id: str,
+) -> None:
+    """Put a signal in the inbox. Raises _RepeatedError when it is there already."""
+    _, is_new = inbox.put(
+        session,
+        kind="signal",
+        connection_id=PEOPLE,
+        event_id=event_id,
+        stream=workflow_id,
+        workflow_id=workflow_id,
+        name=name,
+        payload=payload.model_dump(mode="json"),
+        now=services.clock(),
+    )
+    if not is_new:
+        raise _RepeatedError
+
+
+@router.post("/orders/{order_id}/cancel", status_code=202, openapi_extra=json_body(CancelBody))
+def cancel(
+    order_id: PathId, request: Request, raw: RawBody, services: TheServices, caller: TheCaller
+) -> JSONResponse:
+    """Ask to cancel units or the whole order. At a node a cancel is a request it may refuse."""
+    require(caller, SUPPORT, OPERATIONS, INTAKE)
+    body = body_as(CancelBody, raw)
+    request_id = request_id_of(request, body.request_id)
+
+    def build(_: Session, order: Order, __: OrderPage) -> Cancel:
+        lines = body.lines if isinstance(body.lines, tuple) else None
+        _refuse_units_not_ordered(order, lines or ())
+        return Cancel(request_id=request_id, lines=lines, reason=body.reason, actor=caller.name)
+
+    return _ask(services, order_id, "cancel", request_id, build)
+
+
+def _refuse_units_not_ordered(order: Order, lines: tuple[CancelLine, ...]) -> None:
+    ordered = {line.line_id: line.quantity for line in order.lines}
+    seen: set[str] = set()
+    errors = []
+    for position, line in enumerate(lines):
+        if line.line_id not in ordered:
+            errors.append(FieldError(f"lines.{position}.line_id", f"no line '{line.line_id}'"))
+        elif line.line_id in seen:
+            errors.append(FieldError(f"lines.{position}.line_id", "stands more than once"))
+        elif line.quantity > ordered[line.line_id]:
+            message = f"only {ordered[line.line_id]} units are ordered"
+            errors.append(FieldError(f"lines.{position}.quantity", message))
+        seen.add(line.line_id)
+    if errors:
+        raise InvalidDocumentError(errors)
+
+
+@router.post("/orders/{order_id}/hold", status_code=202, openapi_extra=json_body(HoldBody))
+def hold(
+    order_id: PathId, request: Request, raw: RawBody, services: TheServices, caller: TheCaller
+) -> JSONResponse:
+    """Keep the order from moving on."""
+    require(caller, SUPPORT, OPERATIONS)
+    body = body_as(HoldBody, raw)
+    request_id = request_id_of(request, body.request_id)
+    if body.expires_at is not None and body.expires_at <= services.clock():
+        raise InvalidDocumentError([FieldError("expires_at", "lies in the past")])
+
+    def build(_: Session, __: Order, ___: OrderPage) -> PlaceHold:
+        return PlaceHold(
+            request_id=request_id,
+            type=body.type,
+            owner=(body.owner if caller.local else "") or caller.name,
+            reason=body.reason,
+            expires_at=body.expires_at,
+        )
+
+    return _ask(services, order_id, "hold", request_id, build)
+
+
+@router.post(
+    "/orders/{order_id}/release-hold", status_code=202, openapi_extra=json_body(ReleaseHoldBody)
+)
+def release_hold(
+    order_id: PathId, request: Request, raw: RawBody, services: TheServices, caller: TheCaller
+) -> JSONResponse:
+    """Lift every hold of a type."""
+    require(caller, SUPPORT, OPERATIONS)
+    body = body_as(ReleaseHoldBody, raw)
+    request_id = request_id_of(request, body.request_id)
+
+    def build(_: Session, __: Order, ___: OrderPage) -> ReleaseHold:
+        return ReleaseHold(request_id=request_id, type=body.type, actor=caller.name)
+
+    return _ask(services, order_id, "release_hold", request_id, build)
+
+
+@router.post("/orders/{order_id}/resume", status_code=202, openapi_extra=json_body(ResumeBody))
+def resume(
+    order_id: PathId, request: Request, raw: RawBody, services: TheServices, caller: TheCaller
+) -> JSONResponse:
+    """Answer a step of the order, or of one of its fulfillments, that waits for a person."""
+    require(caller, SUPPORT, OPERATIONS)
+    body = body_as(ResumeBody, raw)
+    request_id = request_id_of(request, body.request_id)
+
+    def build(_: Session, __: Order, page: OrderPage) -> Resume:
+        parked = _parked(page, body)
+        if parked is not None and body.choice not in parked.choices:
+            offered = ", ".join(parked.choices)
+            raise InvalidDocumentError([FieldError("choice", f"choose one of {offered}")])
+        return Resume(
+            request_id=request_id,
+            park_id=body.park_id,
+            choice=body.choice,
+            correction=body.correction,
+            actor=caller.name,
+        )
+
+    def target(page: OrderPage) -> str:
+        fulfillment = _parked_fulfillment(page, body)
+        if fulfillment is None:
+            return workflow_of(order_id)
+        return fulfillment_workflow_of(fulfillment.fulfillment_id)
+
+    return _ask(services, order_id, "resume", request_id, build, target)
+
+
+def _parked(page: OrderPage, body: ResumeBody) -> Attention | None:
+    """What waits under that park id, as far as the read model knows."""
+    fulfillment = _parked_fulfillment(page, body)
+    if fulfillment is not None:
+        return fulfillment.attention
+    own = page.attention
+    return own if own is not None and own.park_id == body.park_id else None
+
+
+def _parked_fulfillment(page: OrderPage, body: ResumeBody) -> FulfillmentPage | None:
+    """The fulfillment meant, None when it is the order itself. Raises InvalidDocumentError."""
+    if body.fulfillment_id is not None:
+        for fulfillment in page.fulfillments:
+            if fulfillment.fulfillment_id == body.fulfillment_id:
+                return fulfillment
+        unknown = f"order '{page.order_id}' has no fulfillment '{body.fulfillment_id}'"
+        raise InvalidDocumentError([FieldError("fulfillment_id", unknown)])
+    if page.attention is not None and page.attention.park_id == body.park_id:
+        return None
+    waiting = [
+        fulfillment
+        for fulfillment in page.fulfillments
+        if fulfillment.attention is not None and fulfillment.attention.park_id == body.park_id
+    ]
+    if len(waiting) > 1:
+        ids = ", ".join(fulfillment.fulfillment_id for fulfillment in waiting)
+        raise InvalidDocumentError([FieldError("fulfillment_id", f"say which one: {ids}")])
+    return waiting[0] if waiting else None
+
+
+@router.post("/orders/{order_id}/address", status_code=202, openapi_extra=json_body(AddressBody))
+def change_address(
+    order_id: PathId, request: Request, raw: RawBody, services: TheServices, caller: TheCaller
+) -> JSONResponse:
+    """Ask to send a ship group elsewhere. The address is kept apart; the workflow gets its id."""
+    require(caller, SUPPORT, OPERATIONS, INTAKE)
+    body = body_as(AddressBody, raw)
+    request_id = request_id_of(request, body.request_id)
+
+    def build(session: Session, order: Order, _: OrderPage) -> ChangeAddress:
+        group_id = _shipped_group(order, body.ship_group)
+        address_id = order_store.save_address(session, order_id, group_id, body.address)
+        return ChangeAddress(
+            request_id=request_id, address_id=address_id, ship_group=group_id, actor=caller.name
+        )
+
+    return _ask(services, order_id, "change_address", request_id, build)
+
+
+def _shipped_group(order: Order, asked: str | None) -> str:
+    shipped = [group.id for group in order.ship_groups if group.method is Method.SHIP]
+    if asked is None and len(shipped) == 1:
+        return shipped[0]
+    if asked in shipped:
+        return asked
+    known = ", ".join(shipped) or "none"
+    raise InvalidDocumentError(
+        [FieldError("ship_group", f"name a ship group that is shipped: {known}")]
+    )
+
+
+@router.post("/orders/{order_id}/approvals", status_code=202, openapi_extra=json_body(ApprovalBody))
+def vote(
+    order_id: PathId, request: Request, raw: RawBody, services: TheServices, caller: TheCaller
+) -> JSONResponse:
+    """Approve or reject one level. The workflow counts a vote only from someone with the role."""
+    body = body_as(ApprovalBody, raw)
+    request_id = request_id_of(request, body.request_id)
+
+    def build(session: Session, _: Order, __: OrderPage) -> Vote:
+        return Vote(
+            request_id=request_id,
+            approver=(body.approver if caller.local else None) or caller.name,
+            role=_voting_role(session, order_id, body, caller),
+            level=body.level,
+            comment=body.comment,
+        )
+
+    return _ask(services, order_id, body.verdict.value, request_id, build)
+
+
+def _voting_role(session: Session, order_id: str, body: ApprovalBody, caller: Caller) -> str:
+    """In which of the caller's roles the vote is cast: the one asked for if they have it."""
+    if body.role is not None:
+        if not caller.may(body.role):
+            raise ProblemError(403, f"'{caller.name}' has not the role '{body.role}'")
+        return body.role
+    asked = [
+        approval.role
+        for approval in approvals.waiting(session)
+        if approval.order_id == order_id and approval.level == body.level
+    ]
+    if asked and caller.may(asked[0]):
+        return asked[0]
+    if caller.local:
+        return "local"
+    own = sorted(role for role in caller.roles if VALID_ROLE.match(role))
+    if not own:
+        raise ProblemError(403, f"'{caller.name}' has no role to vote in")
+    return own[0]

@@ -1,0 +1,46 @@
+"""The API process: `python -m starter.api.main` or `doms api`."""
+
+import logging
+import sys
+
+import uvicorn
+
+from config.settings import Settings, load_settings
+from starter.api.app import create_app
+from store.engine import migrate
+from worker.composition import connect, engine_of
+
+
+def serve(settings: Settings) -> None:
+    """Serve until told to stop. Brings the database's schema up to date first."""
+    engine = engine_of(settings)
+    migrate(engine)
+    app = create_app(settings, engine, connect=lambda: connect(settings))
+    uvicorn.run(
+        app,
+        host=settings.api_host,
+        port=settings.api_port,
+        log_level=settings.log_level.lower(),
+        access_log=False,
+        # Who calls decides what a keyless API allows, so a proxy's word for it is never taken.
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=10,
+    )
+    engine.dispose()
+
+
+def main() -> None:
+    """Run the API process."""
+    settings = load_settings()
+    logging.basicConfig(
+        level=settings.log_level,
+        stream=sys.stderr,
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+    )
+    serve(settings)
+
+
+if __name__ == "__main__":
+    main()

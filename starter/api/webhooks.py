@@ -1,0 +1,116 @@
+"""Webhooks: proved over the raw bytes, stored, answered; the dispatcher signals afterwards."""
+
+import os
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import JSONResponse, Response
+
+from domain.network import Connection, ConnectionClass
+from integrations.errors import BadSignatureError, QuarantineError
+from integrations.webhooks import translate, verify
+from starter.api.context import PathId, Services, TheCaller, TheServices, read_body, services_of
+from starter.api.links import fulfillment_workflow_of
+from starter.api.problems import ProblemError, not_found
+from starter.auth import OPERATIONS, SUPPORT, require
+from store import inbox
+from store.engine import reading, transaction
+
+router = APIRouter(tags=["webhooks"])
+
+_UNHEARD = frozenset({ConnectionClass.CAPTURE, ConnectionClass.NONE})
+
+
+@router.post("/webhooks/{connection_id}", status_code=202)
+async def receive_webhook(connection_id: PathId, request: Request) -> Response:
+    """Take what an outside system tells. Its signature is its key; each delivery id counts once."""
+    raw = await read_body(request)
+    return await run_in_threadpool(_receive, connection_id, request, raw)
+
+
+def _receive(connection_id: str, request: Request, raw: bytes) -> Response:
+    services = services_of(request)
+    connection = _connection(services, connection_id)
+    headers = dict(request.headers)
+    try:
+        delivery_id = verify(connection, secret_of(services, connection), headers, raw)
+    except BadSignatureError as error:
+        raise ProblemError(401, str(error)) from error
+    stream, reason = _stream_of(connection, raw)
+    with transaction(services.engine) as session:
+        message_id, is_new = inbox.put(
+            session,
+            kind="webhook",
+            connection_id=connection_id,
+            event_id=delivery_id,
+            stream=stream,
+            name="webhook",
+            payload={},
+            body=raw,
+            now=services.clock(),
+        )
+        if is_new and reason is not None:
+            inbox.quarantine(session, message_id, reason)
+    if is_new and reason is None:
+        services.wake()
+    body = {"status": "accepted", "message_id": message_id, "duplicate": not is_new}
+    if reason is not None:
+        body |= {"status": "quarantined", "reason": reason}
+    return JSONResponse(body, 202)
+
+
+def _connection(services: Services, connection_id: str) -> Connection:
+    with reading(services.engine) as session:
+        connection = services.reference.known(session).connections.get(connection_id)
+    if connection is None or connection.kind in _UNHEARD:
+        raise not_found(f"no connection '{connection_id}' sends webhooks")
+    return connection
+
+
+def secret_of(services: Services, connection: Connection) -> str | None:
+    """The connection's webhook secret from its own variable, else the common one."""
+    own = os.environ.get(connection.secret_env) if connection.secret_env else None
+    return own or services.settings.webhook_secret
+
+
+def _stream_of(connection: Connection, raw: bytes) -> tuple[str | None, str | None]:
+    """The fulfillment it is about, so that its events stay in order; or why nobody can tell."""
+    try:
+        events = translate(connection, raw)
+    except QuarantineError as error:
+        return None, str(error)
+    return (fulfillment_workflow_of(events[0].fulfillment_id) if events else None), None
+
+
+@router.get("/quarantine")
+def list_quarantine(services: TheServices, caller: TheCaller) -> JSONResponse:
+    """Webhooks and vendor documents that could not be used, each with its reason."""
+    require(caller, SUPPORT, OPERATIONS)
+    with reading(services.engine) as session:
+        rows = inbox.quarantined(session)
+    found = [
+        {
+            "message_id": row.id,
+            "kind": row.kind,
+            "connection_id": row.connection_id,
+            "event_id": row.event_id,
+            "reason": row.error,
+            "received_at": row.received_at.isoformat(),
+            "body": (row.body or b"").decode("utf-8", "replace"),
+        }
+        for row in rows
+    ]
+    return JSONResponse({"messages": found})
+
+
+@router.post("/quarantine/{message_id}/release", status_code=202)
+def release(
+    message_id: Annotated[int, Path(ge=1, le=2**62)], services: TheServices, caller: TheCaller
+) -> JSONResponse:
+    """Try a message again that was kept aside, after what it lacked is there."""
+    require(caller, OPERATIONS)
+    with transaction(services.engine) as session:
+        inbox.release_quarantined(session, message_id)
+    services.wake()
+    return JSONResponse({"message_id": message_id, "status": "accepted"}, 202)

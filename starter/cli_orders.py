@@ -1,0 +1,365 @@
+"""Commands about single orders: look, change, approve; and what can be promised."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from starter.cli_common import (
+    ActorOption,
+    JsonOption,
+    UrlOption,
+    connect,
+    read_document,
+    say,
+    show,
+    table,
+)
+
+order = typer.Typer(no_args_is_help=True, help="Look at an order, or change it.")
+approvals = typer.Typer(no_args_is_help=True, help="What waits for an approver.")
+
+OrderId = Annotated[str, typer.Argument(metavar="ID", help="The order's id.")]
+RequestOption = Annotated[
+    str | None,
+    typer.Option("--request-id", help="Makes a repeat of this command change nothing."),
+]
+RoleOption = Annotated[str | None, typer.Option(help="In which role, on a local API without keys.")]
+_BUCKETS = (
+    "open",
+    "backordered",
+    "reserved",
+    "released",
+    "picked",
+    "shipped",
+    "delivered",
+    "cancelled",
+    "returned",
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the application."""
+    app.add_typer(order, name="order")
+    app.add_typer(approvals, name="approvals")
+    app.command()(approve)
+    app.command()(reject)
+    app.command()(promise)
+
+
+@order.command("show")
+def show_order(order_id: OrderId, url: UrlOption = None, as_json: JsonOption = False) -> None:
+    """Show where every unit of an order is, what it waits for, and its story so far."""
+    with connect(url) as api:
+        page = api.get(_order_path(order_id))
+    show(page, as_json, _print_order)
+
+
+def _print_order(page: dict[str, Any]) -> None:
+    say(f"{page['order_id']}: {page.get('displayed') or page['stage']} (stage {page['stage']})")
+    for label, name in (("awaits", "awaits"), ("promised by", "promise_at")):
+        if page.get(name):
+            say(f"{label}: {page[name]}")
+    for hold in page.get("holds") or ():
+        say(f"hold {hold['type']} by {hold['owner']}: {hold.get('reason', '')}")
+    _print_attention(page["order_id"], page.get("attention"))
+    say("")
+    table(
+        ("line", "sku", "ordered", "where"),
+        (
+            (line["line_id"], line["sku"], _quantities(line)["ordered"], _where(line))
+            for line in page.get("lines") or ()
+        ),
+    )
+    for fulfillment in page.get("fulfillments") or ():
+        _print_fulfillment(page["order_id"], fulfillment)
+    story = page.get("timeline") or ()
+    if story:
+        say("")
+        table(("at", "what happened"), ((entry["at"], entry["text"]) for entry in story))
+    say("")
+    for name, link in (page.get("links") or {}).items():
+        say(f"{name}: {link}")
+
+
+def _quantities(line: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = line.get("quantities") or line
+    return found
+
+
+def _where(line: dict[str, Any]) -> str:
+    quantities = _quantities(line)
+    return ", ".join(f"{quantities[name]} {name}" for name in _BUCKETS if quantities.get(name))
+
+
+def _print_fulfillment(order_id: str, fulfillment: dict[str, Any]) -> None:
+    node, status = fulfillment.get("node_id", ""), fulfillment.get("status", "")
+    say("")
+    say(f"fulfillment {fulfillment['fulfillment_id']} at {node}: {status}")
+    _print_attention(order_id, fulfillment.get("attention"))
+    for package in fulfillment.get("packages") or ():
+        number = package.get("tracking_number") or "no label yet"
+        carrier = package.get("carrier") or ""
+        say(f"  package {package['package_id']}: {package['status']} {carrier} {number}".rstrip())
+
+
+def _print_attention(order_id: str, attention: dict[str, Any] | None) -> None:
+    if attention:
+        choices = " | ".join(attention["choices"])
+        say(f"needs a person at '{attention['step']}': {attention['reason']}")
+        say(f"  answer: doms order resume {order_id} {attention['park_id']} {choices}")
+
+
+@order.command()
+def cancel(
+    order_id: OrderId,
+    line: Annotated[
+        list[str] | None,
+        typer.Option(metavar="LINE=QUANTITY", help="Only these units; all without it."),
+    ] = None,
+    reason: Annotated[str, typer.Option(help="Why.")] = "",
+    request_id: RequestOption = None,
+    actor: ActorOption = None,
+    url: UrlOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask to cancel an order, or units of it. Units a node has shipped stay shipped."""
+    body: dict[str, Any] = {"reason": reason}
+    if line:
+        body["lines"] = [_units(text) for text in line]
+    _ask(order_id, "cancel", body, request_id, actor, url, as_json)
+
+
+def _units(text: str) -> dict[str, Any]:
+    line_id, _, quantity = text.partition("=")
+    if not line_id or not quantity.isdigit():
+        raise typer.BadParameter(f"'{text}': write it as LINE=QUANTITY, such as 1=2")
+    return {"line_id": line_id, "quantity": int(quantity)}
+
+
+@order.command()
+def hold(
+    order_id: OrderId,
+    kind: Annotated[str, typer.Option("--type", help="Sort of hold.")] = "support",
+    reason: Annotated[str, typer.Option(help="Why.")] = "",
+    expires: Annotated[
+        str | None, typer.Option(help="When it ends by itself, such as 2026-05-01T12:00:00Z.")
+    ] = None,
+    request_id: RequestOption = None,
+    actor: ActorOption = None,
+    url: UrlOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Keep an order from moving on."""
+    body = {"type": kind, "reason": reason, "expires_at": expires}
+    _ask(order_id, "hold", body, request_id, actor, url, as_json)
+
+
+@order.command("release-hold")
+def release_hold(
+    order_id: OrderId,
+    kind: Annotated[str, typer.Option("--type", help="Sort of hold.")] = "support",
+    request_id: RequestOption = None,
+    actor: ActorOption = None,
+    url: UrlOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Lift an order's holds of a type."""
+    _ask(order_id, "release-hold", {"type": kind}, request_id, actor, url, as_json)
+
+
+@order.command()
+def resume(
+    order_id: OrderId,
+    park_id: Annotated[str, typer.Argument(help="Which step, as `order show` says.")],
+    choice: Annotated[str, typer.Argument(help="retry, skip, reroute, reship or cancel.")],
+    correction: Annotated[str, typer.Option(help="What the step should take instead.")] = "",
+    request_id: RequestOption = None,
+    actor: ActorOption = None,
+    url: UrlOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Answer a step that waits for a person."""
+    body = {"park_id": park_id, "choice": choice, "correction": correction}
+    _ask(order_id, "resume", body, request_id, actor, url, as_json)
+
+
+@order.command("change-address")
+def change_address(
+    order_id: OrderId,
+    file: Annotated[Path, typer.Argument(help="JSON of the new address; - reads it from input.")],
+    ship_group: Annotated[
+        str | None, typer.Option(help="Which ship group, when several are shipped.")
+    ] = None,
+    request_id: RequestOption = None,
+    actor: ActorOption = None,
+    url: UrlOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask to send an order elsewhere."""
+    body = {"address": read_document(file), "ship_group": ship_group}
+    _ask(order_id, "address", body, request_id, actor, url, as_json)
+
+
+def _ask(
+    order_id: str,
+    what: str,
+    body: dict[str, Any],
+    request_id: str | None,
+    actor: str | None,
+    url: str | None,
+    as_json: bool,
+) -> None:
+    if request_id is not None:
+        body["request_id"] = request_id
+    with connect(url, actor) as api:
+        answer = api.post(f"{_order_path(order_id)}/{what}", body)
+    show(answer, as_json, lambda _: say(f"asked; see `doms order show {order_id}`"))
+
+
+@approvals.command("list")
+def list_approvals(
+    role: Annotated[str | None, typer.Option(help="Only what waits for this role.")] = None,
+    url: UrlOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the approvals that wait, oldest first."""
+    with connect(url) as api:
+        answer = api.get("/v1/approvals", role=role)
+    show(answer, as_json, _print_approvals)
+
+
+def _print_approvals(answer: dict[str, Any]) -> None:
+    waiting = answer["approvals"]
+    if not waiting:
+        say("nothing waits for approval")
+    table(
+        ("order", "level", "role", "asked", "expires"),
+        (
+            (x["order_id"], x["level"], x["role"], x.get("asked_at"), x.get("expires_at"))
+            for x in waiting
+        ),
+    )
+
+
+LevelOption = Annotated[int, typer.Option(min=1, max=20, help="Which level of the chain.")]
+CommentOption = Annotated[str, typer.Option(help="What the history should say.")]
+
+
+@order.command("list")
+def list_orders(
+    stage: Annotated[str | None, typer.Option(help="Only orders in this stage.")] = None,
+    brand: Annotated[str | None, typer.Option(help="Only orders of this brand.")] = None,
+    needs_attention: Annotated[
+        bool | None,
+        typer.Option("--needs-attention/--no-attention", help="Only orders that need a person."),
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=500)] = 50,
+    url: UrlOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List orders, newest first."""
+    with connect(url) as api:
+        answer = api.get(
+            "/v1/orders", stage=stage, brand=brand, needs_attention=needs_attention, limit=limit
+        )
+    show(answer, as_json, _print_orders)
+
+
+def _print_orders(answer: dict[str, Any]) -> None:
+    table(
+        ("order", "displayed", "brand", "region", "total", "promised by"),
+        (
+            (
+                x["order_id"],
+                x.get("displayed") or x["stage"],
+                x.get("brand"),
+                x.get("region"),
+                f"{x.get('total', '')} {x.get('currency', '')}".strip(),
+                x.get("promise_at"),
+            )
+            for x in answer["orders"]
+        ),
+    )
+
+
+def approve(
+    order_id: OrderId,
+    level: LevelOption,
+    comment: CommentOption = "",
+    role: RoleOption = None,
+    request_id: RequestOption = None,
+    actor: ActorOption = None,
+    url: UrlOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Approve one level of an order."""
+    _vote("approve", order_id, level, comment, role, request_id, actor, url, as_json)
+
+
+def reject(
+    order_id: OrderId,
+    level: LevelOption,
+    comment: CommentOption = "",
+    role: RoleOption = None,
+    request_id: RequestOption = None,
+    actor: ActorOption = None,
+    url: UrlOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Reject one level of an order, which ends the order."""
+    _vote("reject", order_id, level, comment, role, request_id, actor, url, as_json)
+
+
+def _vote(
+    verdict: str,
+    order_id: str,
+    level: int,
+    comment: str,
+    role: str | None,
+    request_id: str | None,
+    actor: str | None,
+    url: str | None,
+    as_json: bool,
+) -> None:
+    body: dict[str, Any] = {"verdict": verdict, "level": level, "comment": comment}
+    if role is not None:
+        body["role"] = role
+    _ask(order_id, "approvals", body, request_id, actor, url, as_json)
+
+
+def promise(
+    file: Annotated[Path, typer.Argument(help="JSON as POST /v1/promises takes it; - is input.")],
+    url: UrlOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask what can be promised for some items: dates, nodes and cost."""
+    document = read_document(file)
+    with connect(url) as api:
+        answer = api.post("/v1/promises", document)
+    show(answer, as_json, _print_promise)
+
+
+def _print_promise(answer: dict[str, Any]) -> None:
+    say(f"promise {answer['promise_id']}")
+    table(
+        ("service", "ships", "delivers", "order by", "cost", "from", "missing"),
+        (
+            (
+                option.get("service_level"),
+                option.get("ship_at"),
+                option.get("deliver_at"),
+                option.get("order_by"),
+                option.get("cost"),
+                [shipment.get("node_id") for shipment in option.get("shipments") or ()],
+                [missing.get("sku") for missing in option.get("missing") or ()],
+            )
+            for option in answer["options"]
+        ),
+    )
+
+
+def _order_path(order_id: str) -> str:
+    from starter.commands.client import path_of
+
+    return path_of("orders", order_id)

@@ -1,0 +1,336 @@
+"""From a kept row to what Temporal must be told; reads the store, changes nothing there."""
+
+import hashlib
+import logging
+import random
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+from temporalio.common import SearchAttributePair, TypedSearchAttributes
+
+from config.settings import Settings
+from domain.errors import UnknownReferenceError
+from domain.events import CarrierEvent, CarrierStatus, NodeEvent
+from domain.fulfillments import PackageStatus
+from domain.network import ConnectionClass
+from domain.orders import Order
+from domain.planning import NoRateError, group_facts, to_base
+from domain.plans import TimelineEntry
+from domain.process_policy import Timings
+from domain.stages import Stage
+from integrations.errors import QuarantineError
+from integrations.webhooks import translate
+from starter.api.links import fulfillment_workflow_of, workflow_of
+from starter.intake import Capture, Reference
+from store import fulfillments, network, policies
+from store import orders as order_store
+from store.engine import reading
+from store.fulfillments import FulfillmentRecord
+from store.messages import Message
+from workflows.messages import OrderInput, PolicyPins
+from workflows.search_attributes import (
+    BRAND,
+    CHANNEL,
+    CUSTOMER_ID,
+    ORDER_STATUS,
+    ORDER_TYPE,
+    ORDER_VALUE,
+    REGION,
+)
+
+log = logging.getLogger("doms.dispatcher")
+
+FIRST_BACKOFF_SECONDS = 0.5
+LONGEST_BACKOFF_SECONDS = 30.0
+MOST_ATTEMPTS_AT_A_DOCUMENT = 10
+"""After so many failures a webhook or capture is put aside; doms's own signals never are."""
+_LINES_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Start:
+    """Start an order's workflow."""
+
+    workflow_id: str
+    input: OrderInput
+    attributes: TypedSearchAttributes
+    summary: str
+    details: str
+
+
+@dataclass(frozen=True)
+class Signal:
+    """Signal a workflow."""
+
+    workflow_id: str
+    name: str
+    payload: Any
+
+
+Delivery = Start | Signal
+
+
+@dataclass(frozen=True)
+class Done:
+    """Delivered, or nothing to deliver; `notes` go to the order's timeline."""
+
+    notes: tuple[tuple[str, TimelineEntry], ...] = ()
+
+
+@dataclass(frozen=True)
+class Later:
+    """Not now. `pause` is the longest wait, short for what is about to become possible."""
+
+    error: str
+    pause: float = LONGEST_BACKOFF_SECONDS
+
+
+@dataclass(frozen=True)
+class Quarantined:
+    """Never as it is; kept aside with its reason."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Settled already, in a transaction of its own."""
+
+
+Outcome = Done | Later | Quarantined | Kept
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A row with what must be delivered, in order, and the outcome once that is done."""
+
+    row: Message
+    outgoing: bool
+    deliveries: tuple[Delivery, ...]
+    outcome: Outcome = Done()
+
+
+def backoff(attempts: int, longest: float, jitter: random.Random) -> timedelta:
+    """How long to wait after that many failures: growing up to `longest` seconds, spread."""
+    seconds = min(longest, FIRST_BACKOFF_SECONDS * 2 ** min(attempts, 16))
+    return timedelta(seconds=seconds * jitter.uniform(0.5, 1))
+
+
+class Preparer:
+    """Turns claimed rows into deliveries."""
+
+    def __init__(self, settings: Settings, reference: Reference, capture: Capture) -> None:
+        """Read network and policies through these."""
+        self._settings = settings
+        self._reference = reference
+        self._capture = capture
+        self._timings: dict[str, Timings] = {}
+
+    def prepare(self, engine: Engine, row: Message, outgoing: bool) -> Prepared:
+        """What the row asks for. A row that cannot be prepared is put off or aside, never lost."""
+        try:
+            if row.kind == "capture":
+                return Prepared(row, outgoing, (), self._recapture(row))
+            with reading(engine) as session:
+                return self._prepare(session, row, outgoing)
+        except QuarantineError as error:
+            return Prepared(row, outgoing, (), Quarantined(str(error)))
+        except SQLAlchemyError as error:
+            return Prepared(row, outgoing, (), Later(f"the database did not answer: {error}"))
+        except Exception as error:
+            log.exception("message %s (%s) cannot be prepared", row.id, row.kind)
+            reason = f"{type(error).__name__}: {error}"
+            if row.kind in {"webhook", "capture"} and row.attempts >= MOST_ATTEMPTS_AT_A_DOCUMENT:
+                return Prepared(row, outgoing, (), Quarantined(reason))
+            return Prepared(row, outgoing, (), Later(reason))
+
+    def _prepare(self, session: Session, row: Message, outgoing: bool) -> Prepared:
+        match row.kind:
+            case "start":
+                return Prepared(row, outgoing, (self._start(session, row),))
+            case "signal":
+                signal = Signal(row.workflow_id or "", row.name, row.payload)
+                return Prepared(row, outgoing, (signal,))
+            case "webhook":
+                return self._webhook(session, row)
+            case _:
+                raise QuarantineError(f"nobody delivers messages of the kind '{row.kind}'")
+
+    def _recapture(self, row: Message) -> Outcome:
+        entered_by = (row.payload or {}).get("entered_by", "")
+        self._capture.retake(row.connection_id or "", row.body or b"", row.id, entered_by)
+        return Kept()
+
+    def is_closed(self, engine: Engine, workflow_id: str) -> bool:
+        """Whether the store knows that the order or fulfillment of that workflow has ended."""
+        kind, _, subject = workflow_id.partition("-")
+        try:
+            with reading(engine) as session:
+                if kind == "order":
+                    return order_store.order_page(session, subject).closed
+                return fulfillments.load_fulfillment(session, subject).view.closed
+        except UnknownReferenceError:
+            return False
+
+    def _webhook(self, session: Session, row: Message) -> Prepared:
+        known = self._reference.known(session)
+        connection = known.connections.get(row.connection_id or "")
+        if connection is None:
+            raise QuarantineError(f"no connection '{row.connection_id}'")
+        signals: list[Delivery] = []
+        notes: list[tuple[str, TimelineEntry]] = []
+        for event in translate(connection, row.body or b""):
+            record = _fulfillment_of(session, event, connection.connection_id)
+            node = known.nodes.get(record.order.node_id)
+            speaks_for_it = node is not None and node.connection_id == connection.connection_id
+            if not (speaks_for_it or connection.kind is ConnectionClass.CARRIER):
+                raise QuarantineError(
+                    f"'{event.fulfillment_id}' is not run by '{connection.connection_id}'"
+                )
+            if isinstance(event, CarrierEvent) and _is_no_news(event, record):
+                notes.append((record.order.order_id, _tracking_note(event)))
+            else:
+                signals.append(_signal_of(event, record))
+        return Prepared(row, False, tuple(signals), Done(tuple(notes)))
+
+    def _start(self, session: Session, row: Message) -> Start:
+        order = order_store.load_order(session, row.payload["order_id"], row.payload["version"])
+        pins = self._pins(session, order, row.payload.get("pins"))
+        groups = [group_facts(group).place for group in order.ship_groups]
+        units = sum(line.quantity for line in order.lines)
+        summary = (
+            f"{order.order_type} {order.channel}/{order.brand}: {len(order.lines)} lines,"
+            f" {units} units to {', '.join(dict.fromkeys(groups))}"
+        )
+        return Start(
+            workflow_id=workflow_of(order.order_id),
+            input=OrderInput(
+                order_id=order.order_id,
+                version=order.version,
+                order_type=order.order_type,
+                pins=pins,
+                timings=self._timings_of(session, pins.process),
+            ),
+            attributes=_attributes(
+                session, order, self._reference.known(session).network.base_currency
+            ),
+            summary=summary[:200],
+            details=_details(order),
+        )
+
+    def _timings_of(self, session: Session, version: str) -> Timings:
+        """The waits of a process policy, scaled; a version never changes, so it is read once."""
+        timings = self._timings.get(version)
+        if timings is None:
+            policy = policies.process_policy(session, version)
+            timings = scaled(policy.timings, self._settings.timings_scale)
+            self._timings[version] = timings
+        return timings
+
+    def _pins(self, session: Session, order: Order, kept: Any) -> PolicyPins:
+        """The policies pinned at intake; for a row without them, those active now."""
+        if kept is not None:
+            return PolicyPins.model_validate(kept)
+        scope = {
+            "brand": order.brand,
+            "region": order.region,
+            "order_type": order.order_type.value,
+            "channel": order.channel,
+        }
+        routing, _ = policies.active(session, "routing", **scope)
+        process, _ = policies.active(session, "process", **scope)
+        return PolicyPins(routing=routing, process=process)
+
+
+def scaled(timings: Timings, scale: float) -> Timings:
+    """Every wait multiplied, for demos and tests."""
+    if scale == 1:
+        return timings
+    return Timings(**{name: getattr(timings, name) * scale for name in Timings.model_fields})
+
+
+def _attributes(session: Session, order: Order, base: str) -> TypedSearchAttributes:
+    """Free at start, so all that is known then; nothing personal."""
+    pairs: list[SearchAttributePair[Any]] = [
+        SearchAttributePair(ORDER_STATUS, Stage.RECEIVED.value),
+        SearchAttributePair(ORDER_TYPE, order.order_type.value),
+        SearchAttributePair(CHANNEL, order.channel),
+        SearchAttributePair(BRAND, order.brand),
+        SearchAttributePair(REGION, order.region),
+    ]
+    if order.customer.customer_id:
+        pairs.append(SearchAttributePair(CUSTOMER_ID, hashed(order.customer.customer_id)))
+    try:
+        value = to_base(order.total, order.currency, base, network.exchange_rates(session))
+        pairs.append(SearchAttributePair(ORDER_VALUE, float(value)))
+    except NoRateError:
+        log.warning("order %s has no value in the base currency", order.order_id)
+    return TypedSearchAttributes(pairs)
+
+
+def hashed(customer_id: str) -> str:
+    """A customer as support may search for them: the first 16 hex digits of the id's SHA-256."""
+    return hashlib.sha256(customer_id.encode()).hexdigest()[:16]
+
+
+def _details(order: Order) -> str:
+    lines = [
+        f"- {line.quantity} x {line.sku} (line {line.line_id}, group {line.ship_group})"
+        for line in order.lines[:_LINES_SHOWN]
+    ]
+    if len(order.lines) > _LINES_SHOWN:
+        lines.append(f"- and {len(order.lines) - _LINES_SHOWN} more lines")
+    return "\n".join([f"**{order.total} {order.currency}**, version {order.version}", *lines])
+
+
+def _fulfillment_of(
+    session: Session, event: NodeEvent | CarrierEvent, connection_id: str
+) -> FulfillmentRecord:
+    """The fulfillment it is about, by reference or tracking number. Raises QuarantineError."""
+    fulfillment_id: str | None = event.fulfillment_id
+    try:
+        return fulfillments.load_fulfillment(session, event.fulfillment_id)
+    except UnknownReferenceError:
+        fulfillment_id = None
+    if isinstance(event, CarrierEvent):
+        fulfillment_id = fulfillments.find_by_tracking(
+            session, connection_id, event.tracking_number
+        )
+    if fulfillment_id is None:
+        raise QuarantineError(f"no fulfillment '{event.fulfillment_id}'")
+    return fulfillments.load_fulfillment(session, fulfillment_id)
+
+
+_ON_THE_WAY = frozenset(PackageStatus) - {PackageStatus.PACKED, PackageStatus.LABELLED}
+
+
+def _is_no_news(event: CarrierEvent, record: FulfillmentRecord) -> bool:
+    """Whether it changes no status: only the story tells of it, and no workflow is woken."""
+    if event.status is CarrierStatus.PRE_TRANSIT:
+        return True
+    if event.status is not CarrierStatus.IN_TRANSIT:
+        return False
+    return any(
+        package.tracking_number == event.tracking_number and package.status in _ON_THE_WAY
+        for package in record.view.packages
+    )
+
+
+def _tracking_note(event: CarrierEvent) -> TimelineEntry:
+    return TimelineEntry(
+        key=f"carrier/{event.event_id}",
+        at=event.occurred_at,
+        kind="tracking",
+        text=f"{event.fulfillment_id}: parcel {event.tracking_number} is {event.status}",
+    )
+
+
+def _signal_of(event: NodeEvent | CarrierEvent, record: FulfillmentRecord) -> Signal:
+    fulfillment_id = record.order.fulfillment_id
+    event = event.model_copy(update={"fulfillment_id": fulfillment_id})
+    name = "node_event" if isinstance(event, NodeEvent) else "carrier_event"
+    return Signal(fulfillment_workflow_of(fulfillment_id), name, event.model_dump(mode="json"))

@@ -1,0 +1,395 @@
+"""From a document as sent to an accepted order: checked, in base units, pinned to policies, kept.
+
+Units of measure: a line's quantity becomes base units and `unit_price` the price of one base unit,
+while discount, tax and the line's total stay what they were. Where the price of a case does not
+divide into whole minor units, the unit price is rounded up and the excess goes to the line's
+discount (2 cases of 12 at 25.00 are 24 at 2.09 less 0.16), so the total never changes. What was
+ordered stays readable in the line's attribute `as_ordered`.
+"""
+
+import hashlib
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import from_json
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+from domain.catalogue import Product, UnknownUnitError, to_base_units
+from domain.errors import RetryableError, UnknownReferenceError
+from domain.money import minor_units
+from domain.network import Connection, ConnectionClass, Network, Node
+from domain.orders import Method, Order, OrderLine
+from domain.values import MAX_QUANTITY
+from integrations import capture as vendors
+from integrations.errors import QuarantineError
+from starter.api.problems import FieldError, InvalidDocumentError, field_errors
+from store import decisions, inbox, policies
+from store import network as network_store
+from store import orders as order_store
+from store.engine import reading, transaction
+
+AS_ORDERED = "as_ordered"
+MOST_REASON = 1_000
+
+
+def parse_json(raw: bytes) -> Any:
+    """The JSON value. Raises InvalidDocumentError that says where the text stops being JSON.
+
+    NaN, infinite numbers and NUL characters are refused: no database column keeps them.
+    """
+    try:
+        document = from_json(raw, allow_inf_nan=False)
+    except ValueError as error:
+        message = f"malformed JSON: {error}"
+        raise InvalidDocumentError([FieldError("", message)], message) from None
+    refuse_unstorable(document)
+    return document
+
+
+def refuse_unstorable(document: Any) -> None:
+    """Raise InvalidDocumentError for NUL characters and numbers that are not finite."""
+    bad = list(_unstorable(document, ""))
+    if bad:
+        raise InvalidDocumentError(bad)
+
+
+def _unstorable(value: Any, path: str) -> Iterator[FieldError]:
+    if isinstance(value, str):
+        if "\x00" in value:
+            yield FieldError(path, "holds a NUL character")
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            yield FieldError(path, "is no finite number")
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            if "\x00" in name:
+                yield FieldError(path, "has a field whose name holds a NUL character")
+            yield from _unstorable(item, f"{path}.{name}" if path else name)
+    elif isinstance(value, list):
+        for position, item in enumerate(value):
+            yield from _unstorable(item, f"{path}.{position}" if path else str(position))
+
+
+def parse_order(raw: bytes) -> Order:
+    """The order document, checked by itself. Raises InvalidDocumentError with each field's path."""
+    document = parse_json(raw)
+    return check_order(document)
+
+
+def check_order(document: Any) -> Order:
+    """The order in a parsed document. Raises InvalidDocumentError with each field's path."""
+    if not isinstance(document, dict):
+        raise InvalidDocumentError([FieldError("", "an order is a JSON object")])
+    try:
+        return Order.model_validate(document)
+    except ValidationError as error:
+        raise InvalidDocumentError(field_errors(error)) from None
+
+
+class Known:
+    """Network and catalogue as of one version. Products are read when first named."""
+
+    _MOST_PRODUCTS = 100_000
+
+    def __init__(self, version: str, network: Network) -> None:
+        """Know that network, and no product yet."""
+        self.version = version
+        self.network = network
+        self.nodes = {node.node_id: node for node in network.nodes}
+        self.connections = {x.connection_id: x for x in network.connections}
+        self._products: dict[str, Product] = {}
+
+    def products(self, session: Session, skus: Iterable[str]) -> dict[str, Product]:
+        """The products of those SKUs that exist."""
+        cached = self._products
+        found = {sku: cached[sku] for sku in set(skus) if sku in cached}
+        missing = set(skus) - found.keys()
+        if missing:
+            read = network_store.products(session, missing)
+            found.update(read)
+            # A new dictionary each time: readers go on with the one they began with.
+            self._products = read if len(cached) > self._MOST_PRODUCTS else {**cached, **read}
+        return found
+
+
+class Reference:
+    """Network and catalogue as last read, shared by the threads of a process."""
+
+    def __init__(self) -> None:
+        """Know nothing yet."""
+        self._known = Known("", Network())
+
+    def known(self, session: Session) -> Known:
+        """What the database has now; read again only when its version changed."""
+        version = network_store.network_version(session)
+        known = self._known
+        if version != known.version:
+            known = Known(version, network_store.load_network(session))
+            self._known = known
+        return known
+
+
+def normalise(order: Order, products: Mapping[str, Product], nodes: Mapping[str, Node]) -> Order:
+    """The order in base units, its SKUs, units and nodes known.
+
+    Raises InvalidDocumentError naming every line and group that refers to something unknown.
+    """
+    errors = list(_node_errors(order, nodes))
+    places = minor_units(order.currency)
+    lines: list[OrderLine] = []
+    for position, line in enumerate(order.lines):
+        product = products.get(line.sku)
+        if product is None:
+            errors.append(FieldError(f"lines.{position}.sku", f"no product '{line.sku}'"))
+            continue
+        try:
+            lines.append(in_base_units(line, product, places))
+        except UnknownUnitError as error:
+            errors.append(FieldError(f"lines.{position}.ordered_uom", str(error)))
+        except ValueError as error:
+            errors.append(FieldError(f"lines.{position}.quantity", str(error)))
+    if errors:
+        raise InvalidDocumentError(errors)
+    return order.model_copy(update={"lines": tuple(lines)})
+
+
+def in_base_units(line: OrderLine, product: Product, places: int) -> OrderLine:
+    """The line in base units with the same total, for a currency with that many decimal places.
+
+    Raises UnknownUnitError for a unit the product is not sold in, ValueError when too many units.
+    """
+    quantity = to_base_units(product, line.quantity, line.ordered_uom)
+    if quantity == line.quantity:
+        return line
+    if quantity > MAX_QUANTITY:
+        raise ValueError(f"{quantity} base units are more than {MAX_QUANTITY}")
+    total = line.unit_price * line.quantity
+    minor_total = int(total.scaleb(places))
+    unit_price = Decimal(-(-minor_total // quantity)).scaleb(-places)
+    as_ordered = {
+        "quantity": line.quantity,
+        "uom": line.ordered_uom,
+        "unit_price": str(line.unit_price),
+    }
+    return line.model_copy(
+        update={
+            "quantity": quantity,
+            "unit_price": unit_price,
+            "discount": line.discount + (unit_price * quantity - total),
+            "attributes": {**line.attributes, AS_ORDERED: as_ordered},
+        }
+    )
+
+
+def _node_errors(order: Order, nodes: Mapping[str, Node]) -> Iterator[FieldError]:
+    for position, group in enumerate(order.ship_groups):
+        if group.node_id is None:
+            continue
+        known = nodes.get(group.node_id)
+        if known is None:
+            yield FieldError(f"ship_groups.{position}.node_id", f"no node '{group.node_id}'")
+        elif group.method is not Method.SHIP and not known.offers_pickup:
+            yield FieldError(
+                f"ship_groups.{position}.node_id", f"'{group.node_id}' offers no pick-up"
+            )
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """What became of a document: `outcome` is new, same, amendment or conflict."""
+
+    outcome: str
+    order_id: str
+    version: int
+    workflow_id: str
+    reason: str = ""
+
+
+class Intake:
+    """Accepts order documents into the store: kept once this returns, started by the dispatcher."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        reference: Reference,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        """Accept into that database, checking against that catalogue and network."""
+        self._engine = engine
+        self._reference = reference
+        self._clock = clock
+
+    def accept(self, raw: bytes, entered_by: str) -> Accepted:
+        """Check, normalise and keep the document; one transaction.
+
+        Raises InvalidDocumentError with each bad field's path; nothing is stored then.
+        """
+        return self.accept_order(parse_order(raw), entered_by)
+
+    def accept_order(self, order: Order, entered_by: str) -> Accepted:
+        """Like `accept`, for a document that was parsed already."""
+        sent = order_store.content_hash(order)
+        with reading(self._engine) as session:
+            order = self.checked(session, order)
+        with transaction(self._engine) as session:
+            return self.keep(session, order, sent, entered_by)
+
+    def keep(self, session: Session, order: Order, sent: str, entered_by: str) -> Accepted:
+        """Keep a checked order in the caller's transaction; `sent` is the hash of what was sent."""
+        kept = order_store.accept_order(
+            session,
+            order,
+            content_hash=sent,
+            entered_by=entered_by,
+            now=self._clock(),
+            pins=pins_of(session, order, self._clock()),
+        )
+        return Accepted(
+            kept.outcome, kept.order_id, kept.version, kept.workflow_id, kept.reason or ""
+        )
+
+    def checked(self, session: Session, order: Order) -> Order:
+        """The order in base units, all it refers to known. Raises InvalidDocumentError."""
+        known = self._reference.known(session)
+        network = known.network
+        if order.currency != network.base_currency:
+            rates = network_store.exchange_rates(session)
+            if order.currency not in rates:
+                message = f"no exchange rate from {order.currency} to {network.base_currency}"
+                raise InvalidDocumentError([FieldError("currency", message)])
+        products = known.products(session, {line.sku for line in order.lines})
+        return normalise(order, products, known.nodes)
+
+
+def pins_of(session: Session, order: Order, now: datetime) -> dict[str, str]:
+    """The policy versions the order is handled under from now on: `routing` and `process`.
+
+    A promise made before pins the routing policy it was made with. Raises InvalidDocumentError for
+    an unknown promise, RetryableError while no policy is active for such orders.
+    """
+    scope = {
+        "brand": order.brand,
+        "region": order.region,
+        "order_type": order.order_type.value,
+        "channel": order.channel,
+    }
+    try:
+        process, _ = policies.active(session, "process", **scope)
+        if order.promise_id is None:
+            routing, _ = policies.active(session, "routing", **scope)
+            return {"routing": routing, "process": process}
+    except UnknownReferenceError as error:
+        raise RetryableError(str(error)) from error
+    try:
+        promised = decisions.load_decision(session, order.promise_id)
+    except UnknownReferenceError:
+        unknown = FieldError("promise_id", f"no promise '{order.promise_id}'")
+        raise InvalidDocumentError([unknown]) from None
+    document = promised.policy.model_dump(mode="json")
+    return {"routing": policies.publish(session, "routing", document, now), "process": process}
+
+
+@dataclass(frozen=True)
+class Captured:
+    """A vendor's document: accepted, or kept in quarantine with its reason and bad fields."""
+
+    message_id: int
+    accepted: Accepted | None = None
+    reason: str = ""
+    errors: tuple[FieldError, ...] = ()
+
+
+class Capture:
+    """Takes vendors' own order documents. Each is kept as it came, whatever becomes of it."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        reference: Reference,
+        intake: Intake,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        """Hand readable documents to that intake."""
+        self._engine = engine
+        self._reference = reference
+        self._intake = intake
+        self._clock = clock
+
+    def take(self, connection_id: str, raw: bytes, entered_by: str) -> Captured:
+        """Accept the document or put it in quarantine; one transaction.
+
+        Raises UnknownReferenceError when there is no capture connection of that id.
+        """
+        with reading(self._engine) as session:
+            connection = self._connection(session, connection_id)
+            read = self._read(session, connection, raw)
+        with transaction(self._engine) as session:
+            message_id, _ = inbox.put(
+                session,
+                kind="capture",
+                connection_id=connection_id,
+                event_id=f"capture-{hashlib.sha256(raw).hexdigest()}",
+                stream=f"capture-{connection_id}",
+                name="capture",
+                payload={"entered_by": entered_by},
+                body=raw,
+                now=self._clock(),
+            )
+            return self._settle(session, message_id, read, entered_by)
+
+    def retake(self, connection_id: str, raw: bytes, message_id: int, entered_by: str) -> Captured:
+        """Try a document again that was let out of quarantine."""
+        with reading(self._engine) as session:
+            connection = self._connection(session, connection_id)
+            read = self._read(session, connection, raw)
+        with transaction(self._engine) as session:
+            return self._settle(session, message_id, read, entered_by)
+
+    def _connection(self, session: Session, connection_id: str) -> Connection:
+        connection = self._reference.known(session).connections.get(connection_id)
+        if connection is None or connection.kind is not ConnectionClass.CAPTURE:
+            raise UnknownReferenceError(f"no capture connection '{connection_id}'")
+        return connection
+
+    def _read(
+        self, session: Session, connection: Connection, raw: bytes
+    ) -> tuple[Order, str] | InvalidDocumentError:
+        """The checked order and the hash of what was sent, or why there is none."""
+        vendor = vendors.VENDORS.get(connection.vendor)
+        if vendor is None:
+            return InvalidDocumentError([], f"no capture for the vendor '{connection.vendor}'")
+        try:
+            document = vendor.translate(connection, raw)
+            refuse_unstorable(document)
+            order = check_order(document)
+            return self._intake.checked(session, order), order_store.content_hash(order)
+        except QuarantineError as error:
+            return InvalidDocumentError([], str(error))
+        except InvalidDocumentError as error:
+            return error
+
+    def _settle(
+        self,
+        session: Session,
+        message_id: int,
+        read: tuple[Order, str] | InvalidDocumentError,
+        entered_by: str,
+    ) -> Captured:
+        if isinstance(read, InvalidDocumentError):
+            reason = "; ".join([read.detail, *(f"{x.path}: {x.message}" for x in read.errors)])[
+                :MOST_REASON
+            ]
+            inbox.quarantine(session, message_id, reason)
+            return Captured(message_id, reason=reason, errors=tuple(read.errors))
+        accepted = self._intake.keep(session, *read, entered_by)
+        if accepted.outcome == "conflict":
+            inbox.quarantine(session, message_id, accepted.reason)
+            return Captured(message_id, reason=accepted.reason)
+        inbox.done(session, [message_id], self._clock())
+        return Captured(message_id, accepted)
