@@ -19,6 +19,7 @@ from temporalio.client import Client, WorkflowHandle
 from temporalio.service import RPCError
 from temporalio.worker import Worker
 
+from benchmarks.processes import cpu_seconds
 from worker.plugin import doms_plugin
 
 QUEUE = "floor"
@@ -107,12 +108,9 @@ class FloorOrder(_Counting):
         self.heard += 1
 
 
-async def drive(
-    client: Client, shape: Shape, orders: int, at_once: int, pids: dict[str, int]
-) -> float:
-    """Run that many pairs, so many at once; orders per second. `pids` learns the worker's."""
+async def drive(client: Client, shape: Shape, orders: int, at_once: int) -> tuple[float, float]:
+    """Run that many pairs, so many at once; orders a second, and worker CPU seconds an order."""
     worker = await _start_worker(client)
-    pids["worker"] = worker.pid
     try:
         await asyncio.gather(*(_one(client, shape, f"warm-{n}") for n in range(at_once)))
         room = asyncio.Semaphore(at_once)
@@ -121,9 +119,11 @@ async def drive(
             async with room:
                 await _one(client, shape, f"floor-{number}")
 
+        cpu = cpu_seconds(worker.pid)
         begun = time.perf_counter()
         await asyncio.gather(*(limited(number) for number in range(orders)))
-        return orders / (time.perf_counter() - begun)
+        seconds = time.perf_counter() - begun
+        return orders / seconds, (cpu_seconds(worker.pid) - cpu) / orders
     finally:
         worker.terminate()
         await worker.wait()

@@ -197,12 +197,12 @@ async def measure_floor(folder: Path, orders: int, *, file: bool) -> dict[str, A
         dev_server_log_level="error",
         plugins=[doms_plugin()],
     ) as environment:
-        pids: dict[str, int] = {}
-        rate = await drive(environment.client, shape, orders, 40, pids)
+        rate, worker_cpu = await drive(environment.client, shape, orders, 40)
         order = await events_of(environment.client, "floor-0")
         child = await events_of(environment.client, "child-floor-0")
     return {
         "floor_orders_per_second": round(rate, 2),
+        "floor_worker_cpu_ms_per_order": round(1000 * worker_cpu, 1),
         "floor_events_per_order": order.total() + child.total(),
     }
 
