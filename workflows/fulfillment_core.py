@@ -40,6 +40,7 @@ class FulfillmentCore(Reactor):
         self.shortfalls: list[Shortfall] = []
         self.cancel_answers: list[CancelAnswer] = []
         self.address_answers: list[AddressAnswer] = []
+        self._answers_told = 0
         self.waits: list[Deadline] = []
         self._shown: tuple[object, ...] = ()
         self._told: tuple[object, ...] = ()
@@ -72,7 +73,7 @@ class FulfillmentCore(Reactor):
         self.note("cancel", f"cancel {outcome.value}")
 
     def progress(self) -> FulfillmentProgress:
-        """What the order is told; one revision on."""
+        """What the order is told. Answers are repeated: no report that is overtaken loses one."""
         return progress_of(self.state, revision=self.revision).model_copy(
             update={
                 "shortfalls": tuple(self.shortfalls),
@@ -88,11 +89,16 @@ class FulfillmentCore(Reactor):
         self._told = self._essence()
         progress = self.progress() if tell else None
         if tell:
-            self._clear_told()
+            self._answers_told = self._answers
         return {"view": self._view(), "timeline": story, "progress": progress}
 
-    def _clear_told(self) -> None:
-        self.shortfalls, self.cancel_answers, self.address_answers = [], [], []
+    @property
+    def _answers(self) -> int:
+        return len(self.cancel_answers) + len(self.address_answers) + len(self.shortfalls)
+
+    @property
+    def _has_untold(self) -> bool:
+        return self._answers > self._answers_told
 
     def _view(self) -> FulfillmentView:
         return view_of(
@@ -104,8 +110,7 @@ class FulfillmentCore(Reactor):
 
     async def record(self, summary: str) -> None:
         """Write the read model where no step does; answers still untold reach the order."""
-        tell = bool(self.cancel_answers or self.address_answers or self.shortfalls)
-        record = FulfillmentRecord(**self.written(tell=tell))
+        record = FulfillmentRecord(**self.written(tell=self._has_untold))
         await self.call(DeliverActivities.deliver, record, type(None), summary=summary)
 
     def awaits(self) -> str:
@@ -128,9 +133,8 @@ class FulfillmentCore(Reactor):
     async def before_wait(self) -> None:
         """Show where it stands; record what people look at, or must be told, before sleeping."""
         self.show()
-        untold = self.cancel_answers or self.address_answers or self.shortfalls
         people_look = self.runs_in_doms or self.attention is not None or self.story
-        if untold or (people_look and self._essence() != self._told):
+        if self._has_untold or (people_look and self._essence() != self._told):
             await self.record(f"Record: {self.state.status.value}")
 
     def show(self) -> None:

@@ -31,6 +31,7 @@ with workflow.unsafe.imports_passed_through():
     )
     from domain.fulfillment_state import REJECTED
     from domain.fulfillments import FulfillmentLine, FulfillmentOrder, FulfillmentStatus
+    from domain.order_book import Track
     from domain.orders import PaymentStatus
     from domain.plans import Plan, PlanLine, PlannedFulfillment, PlanShortage
     from domain.process_policy import LastResort
@@ -463,31 +464,37 @@ class Planning:
         reopened = state.book.apply(progress)
         if progress.status is not before:
             core.tell("fulfillment", f"{progress.fulfillment_id}: {progress.status.value}")
-        for answer in progress.cancel_answers:
-            core.note("cancel", f"Cancel {answer.request_id}: {answer.outcome.value}")
-            if answer.outcome is CancelOutcome.TOO_LATE:
-                known.cancel_wanted.clear()
-        for taken in progress.address_answers:
-            text = "uses the new address" if taken.taken else "is past changing its address"
-            core.note("address", f"{progress.fulfillment_id} {text}")
+        self._hear_answers(known, progress)
         if reopened:
             self._take_back(progress, reopened, known.order.node_id)
+
+    def _hear_answers(self, track: Track, progress: FulfillmentProgress) -> None:
+        core = self._core
+        for answer in progress.cancel_answers[track.cancels_answered :]:
+            core.note("cancel", f"Cancel {answer.request_id}: {answer.outcome.value}")
+            if answer.outcome is CancelOutcome.TOO_LATE:
+                track.cancel_wanted.clear()
+        for taken in progress.address_answers[track.addresses_answered :]:
+            text = "uses the new address" if taken.taken else "is past changing its address"
+            core.note("address", f"{progress.fulfillment_id} {text}")
+        track.cancels_answered = len(progress.cancel_answers)
+        track.addresses_answered = len(progress.address_answers)
 
     def _take_back(
         self, progress: FulfillmentProgress, reopened: dict[str, int], node_id: str
     ) -> None:
         core, state = self._core, self._core.state
         state.at_risk = True
-        reasons = sorted({x.reason for x in progress.shortfalls}) or [progress.status.value]
-        units = sum(reopened.values())
-        core.note("returned", f"{node_id} gave back {units} units: {', '.join(reasons)}")
-        at_node = {x.line_id: x.reason for x in progress.shortfalls if x.reason in AT_THE_NODE}
+        last = {x.line_id: x.reason for x in progress.shortfalls}
+        reasons = {line_id: last[line_id] for line_id in reopened if line_id in last}
+        why = ", ".join(sorted(set(reasons.values()))) or progress.status.value
+        core.note("returned", f"{node_id} gave back {sum(reopened.values())} units: {why}")
         # A lost parcel says nothing against its node: that one may send again.
+        at_node = {x: reason for x, reason in reasons.items() if reason in AT_THE_NODE}
         state.reroutes += bool(at_node)
         state.exclusions += [
             Exclusion(node_id=node_id, sku=state.book.lines[line_id].sku, reason=at_node[line_id])
-            for line_id in reopened
-            if line_id in at_node
+            for line_id in at_node
         ]
 
     async def take_failure(self) -> bool:

@@ -265,4 +265,4 @@ def _reason(failure: FailureError) -> str:
     cause: BaseException = failure
     while cause.__cause__ is not None:
         cause = cause.__cause__
-    return str(cause)
+    return cause.message if isinstance(cause, FailureError) else str(cause)

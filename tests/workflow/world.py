@@ -4,6 +4,7 @@ The Temporal server skips time, so that days of waiting take milliseconds.
 """
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -14,12 +15,17 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.enums.v1 import WorkflowExecutionStatus
+from temporalio.api.workflow.v1 import WorkflowExecutionInfo
+from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionRequest
 from temporalio.client import Client, WorkflowHandle
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
 from activities.context import Context
 from config.settings import Settings
+from domain.catalogue import Product
 from domain.errors import OutsideUnavailableError, RefusedError
 from domain.events import CarrierEvent, CarrierStatus, LineFact, NodeEvent, NodeEventType
 from domain.fulfillments import Package, PackageLine
@@ -33,22 +39,24 @@ from domain.network import (
     Place,
     WorkingHours,
 )
-from domain.catalogue import Product
 from domain.orders import Address, ServiceLevel
+from domain.quantities import Bucket
+from domain.stages import Choice
 from integrations.carrier.port import Label, Rate, ShipmentRequest, VoidOutcome
 from integrations.node_system import CancelReply, CancelReplyOutcome, Handover, HandoverReceipt
 from starter.api.context import Wakeup
 from starter.dispatcher import Dispatcher
 from starter.intake import Capture, Intake, Reference
-from store import inbox, inventory, network, orders, policies, reporting
+from store import fulfillments, inbox, inventory, network, orders, policies, reporting
 from store.engine import reading, transaction
+from store.ledger import Position
 from store.orders import OrderPage
 from worker.composition import order_activities, outside_activities
 from workflows.fulfillment import FulfillmentWorkflow
-from workflows.messages import OrderReport
+from workflows.messages import Cancel, CancelLine, OrderReport, OrderResult, Resume
 from workflows.order import OrderWorkflow
 
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 10.0
 ALWAYS_OPEN = WorkingHours(
     days=(0, 1, 2, 3, 4, 5, 6), opens="00:00", closes="23:59", cutoff="23:58"
 )
@@ -64,8 +72,11 @@ class FakeNodeSystem:
     cancel_outcome: CancelReplyOutcome = CancelReplyOutcome.CANCELLED
     takes_addresses: bool = True
     refusal: str | None = None
+    refusal_of_expiry: str | None = None
     outages: int = 0
     released: dict[str, Handover] = field(default_factory=dict)
+    handovers: list[str] = field(default_factory=list)
+    addresses: list[Address] = field(default_factory=list)
     reminded: list[str] = field(default_factory=list)
     cancels: list[tuple[str, str]] = field(default_factory=list)
     labels: dict[str, tuple[Package, ...]] = field(default_factory=dict)
@@ -74,10 +85,11 @@ class FakeNodeSystem:
     def release(self, handover: Handover) -> HandoverReceipt:
         if self.outages:
             self.outages -= 1
-            raise OutsideUnavailableError("the node's system is away")
+            raise OutsideUnavailableError("the node's system is away", retry_after=0.01)
         if self.refusal:
             raise RefusedError(self.refusal)
         self.released[handover.order.fulfillment_id] = handover
+        self.handovers.append(handover.order.fulfillment_id)
         return HandoverReceipt(
             external_id=f"X-{handover.order.fulfillment_id}",
             acknowledged=self.acknowledges,
@@ -85,6 +97,7 @@ class FakeNodeSystem:
         )
 
     def update_address(self, fulfillment_id: str, address: Address) -> bool:
+        self.addresses.append(address)
         return self.takes_addresses
 
     def request_cancel(
@@ -104,6 +117,8 @@ class FakeNodeSystem:
         self.labels[fulfillment_id] = packages
 
     def pickup_expired(self, fulfillment_id: str) -> None:
+        if self.refusal_of_expiry:
+            raise RefusedError(self.refusal_of_expiry)
         self.expired.append(fulfillment_id)
 
 
@@ -115,11 +130,13 @@ class FakeCarrier:
     refusal: str | None = None
     bought: dict[str, Label] = field(default_factory=dict)
     voided: list[str] = field(default_factory=list)
+    rated: int = 0
 
     def rates(self, request: ShipmentRequest) -> tuple[Rate, ...]:
+        self.rated += 1
         if self.outages:
             self.outages -= 1
-            raise OutsideUnavailableError("the carrier is away")
+            raise OutsideUnavailableError("the carrier is away", retry_after=0.01)
         if self.refusal:
             raise RefusedError(self.refusal)
         return tuple(
@@ -210,7 +227,9 @@ def sample_network() -> Network:
 
 
 PRODUCTS = tuple(
-    Product(sku=sku, name=sku, weight_grams=500, unit_cost=Decimal("4.00"), units={"EA": 1, "CS": 12})
+    Product(
+        sku=sku, name=sku, weight_grams=500, unit_cost=Decimal("4.00"), units={"EA": 1, "CS": 12}
+    )
     for sku in ("TEA", "CUP", "POT")
 )
 
@@ -286,10 +305,10 @@ class World:
         with reading(self.engine) as session:
             return inventory.availability(session, [sku]).get(sku, {})
 
-    async def submit(self, order: dict[str, Any], entered_by: str = "shop") -> WorkflowHandle[Any, Any]:
+    async def submit(
+        self, order: dict[str, Any], entered_by: str = "shop"
+    ) -> WorkflowHandle[Any, Any]:
         """Accept an order, and wait until the dispatcher has started its workflow."""
-        import json
-
         accepted = await asyncio.to_thread(
             self._intake.accept, json.dumps(order).encode(), entered_by
         )
@@ -303,9 +322,7 @@ class World:
             return True
         return False
 
-    async def until(
-        self, condition: Callable[[], bool | Awaitable[bool]], what: str
-    ) -> None:
+    async def until(self, condition: Callable[[], bool | Awaitable[bool]], what: str) -> None:
         """Wait for a condition; fails, saying what was waited for."""
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
@@ -369,7 +386,9 @@ class World:
         handle = self.client.get_workflow_handle(f"fulfillment-{fulfillment_id}")
         await handle.signal("node_event", self.node_event(fulfillment_id, kind, **fields))
 
-    async def carrier_says(self, fulfillment_id: str, status: str, package: str = "P1") -> None:
+    async def carrier_says(
+        self, fulfillment_id: str, status: str, package: str = "P1", *, tracking: str | None = None
+    ) -> None:
         """Signal a carrier's report on a package."""
         self.events += 1
         handle = self.client.get_workflow_handle(f"fulfillment-{fulfillment_id}")
@@ -377,7 +396,7 @@ class World:
             event_id=f"carrier-{self.events}",
             occurred_at=datetime.now(UTC),
             fulfillment_id=fulfillment_id,
-            tracking_number=f"T-{fulfillment_id}-{package}-label",
+            tracking_number=tracking or f"T-{fulfillment_id}-{package}-label",
             status=CarrierStatus(status),
         )
         await handle.signal("carrier_event", event)
@@ -389,6 +408,173 @@ class World:
         await self.node_says(fulfillment_id, "handed_over")
         await self.until_fulfillment(fulfillment_id, "shipped")
         await self.carrier_says(fulfillment_id, "delivered")
+
+    async def until_label(self, fulfillment_id: str) -> None:
+        """Wait until the label of the first package is stored."""
+
+        def is_labelled() -> bool:
+            with reading(self.engine) as session:
+                return any(
+                    x.tracking_number for x in fulfillments.packages(session, fulfillment_id)
+                )
+
+        await self.until(is_labelled, "the label is bought")
+
+    async def reserved(self, order: dict[str, Any], **submit: Any) -> WorkflowHandle[Any, Any]:
+        """Submit, and wait until its plan waits for release."""
+        handle = await self.submit(order, **submit)
+        await self.until_shown(handle, "reserved")
+        return handle
+
+    async def at_node(
+        self, order: dict[str, Any], *, status: str = "acknowledged"
+    ) -> WorkflowHandle[Any, Any]:
+        """Submit and release: the first fulfillment is with its node."""
+        handle = await self.submit(order)
+        await self.until_planned(order["order_id"])
+        await self.skip(minutes=31)
+        await self.until_fulfillment(f"{order['order_id']}-1", status)
+        return handle
+
+    async def until_planned(self, order_id: str = "W-1", version: int = 1) -> None:
+        """Wait until that plan of the order is reserved; a late one is released at once."""
+
+        def is_planned() -> bool:
+            page = self.page(order_id)
+            waits = sum(line.quantities.open for line in page.lines)
+            return page.plan_version >= version and waits == 0
+
+        await self.until(is_planned, f"plan {version} is reserved")
+
+    async def sent_again(self, fulfillment_id: str, *, plan: int = 2) -> None:
+        """What came back is planned, released, shipped and delivered by another node."""
+        await self.until_planned(fulfillment_id[:3], plan)
+        await self.skip(minutes=31)
+        await self.until_fulfillment(fulfillment_id, "acknowledged")
+        await self.ship_and_deliver(fulfillment_id)
+
+    async def result(self, handle: WorkflowHandle[Any, Any]) -> tuple[str, int, int]:
+        """Wait, without skipping time, until the order ends: stage, delivered, cancelled units."""
+
+        async def is_closed() -> bool:
+            status = (await self._info(handle.id)).status
+            return status != WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_RUNNING
+
+        try:
+            await self.until(is_closed, "the order ends")
+        except AssertionError:
+            report = await self.report(handle)
+            raise AssertionError(f"the order did not end:\n{report.details}") from None
+        result: OrderResult = await handle.result()
+        return result.stage.value, result.delivered_units, result.cancelled_units
+
+    def quantities(self, order_id: str = "W-1") -> dict[str, dict[str, int]]:
+        """Line id -> where its units are, as the read model shows; only what is not zero."""
+        return {
+            line.line_id: {
+                bucket.value: line.quantities.at(bucket)
+                for bucket in Bucket
+                if line.quantities.at(bucket)
+            }
+            for line in self.page(order_id).lines
+        }
+
+    def statuses(self, order_id: str = "W-1") -> dict[str, str]:
+        """Fulfillment id -> status, as the read model shows."""
+        found = self.page(order_id).fulfillments
+        return {x.fulfillment_id: x.status.value for x in found}
+
+    def story(self, order_id: str = "W-1") -> list[str]:
+        """The texts of the order's timeline."""
+        return [entry.text for entry in self.page(order_id).timeline]
+
+    def position(self, node_id: str, sku: str = "TEA") -> Position:
+        """A stock position."""
+        with reading(self.engine) as session:
+            return inventory.position(session, node_id, sku)
+
+    def child(self, fulfillment_id: str) -> WorkflowHandle[Any, Any]:
+        """The workflow of a fulfillment."""
+        return self.client.get_workflow_handle_for(
+            FulfillmentWorkflow.run, f"fulfillment-{fulfillment_id}"
+        )
+
+    async def until_asked(self, fulfillment_id: str, step: str) -> str:
+        """Wait until a fulfillment's step waits for a person; its park id."""
+        found: list[str] = []
+
+        def asks() -> bool:
+            pages = {x.fulfillment_id: x for x in self.page(fulfillment_id[:3]).fulfillments}
+            attention = pages[fulfillment_id].attention
+            found[:] = [attention.park_id] if attention and attention.step == step else []
+            return bool(found)
+
+        await self.until(asks, f"{fulfillment_id} asks a person about {step}")
+        return found[0]
+
+    async def choose(self, handle: WorkflowHandle[Any, Any], park_id: str, choice: str) -> None:
+        """A person answers a parked step."""
+        answer = Resume(request_id=f"{park_id}/{choice}", park_id=park_id, choice=Choice(choice))
+        await handle.signal("resume", answer)
+
+    async def cancel(
+        self,
+        handle: WorkflowHandle[Any, Any],
+        request_id: str = "c-1",
+        lines: dict[str, int] | None = None,
+    ) -> None:
+        """A person cancels all, or so many units by line."""
+        wanted = None
+        if lines is not None:
+            wanted = tuple(CancelLine(line_id=x, quantity=n) for x, n in lines.items())
+        await handle.signal("cancel", Cancel(request_id=request_id, lines=wanted))
+
+    async def answer(self, handle: WorkflowHandle[Any, Any], text: str) -> None:
+        """Wait until the order's own story says that."""
+        seen: list[str] = []
+
+        async def says() -> bool:
+            timeline = await handle.query(OrderWorkflow.timeline)
+            seen[:] = [entry.text for entry in timeline.entries]
+            return any(text in one for one in seen)
+
+        try:
+            await self.until(says, text)
+        except AssertionError:
+            raise AssertionError(f"nothing says '{text}': {seen}") from None
+
+    async def attributes(self, workflow_id: str) -> dict[str, Any]:
+        """The search attributes of a workflow."""
+        found = (await self._info(workflow_id)).search_attributes.indexed_fields
+        values = {name: json.loads(payload.data or "null") for name, payload in found.items()}
+        return {name: value for name, value in values.items() if value not in (None, [], [None])}
+
+    async def _info(self, workflow_id: str) -> WorkflowExecutionInfo:
+        """The server's own words: the SDK cannot read a date this server holds as unset."""
+        described = await self.client.workflow_service.describe_workflow_execution(
+            DescribeWorkflowExecutionRequest(
+                namespace=self.client.namespace,
+                execution=WorkflowExecution(workflow_id=workflow_id),
+            )
+        )
+        return described.workflow_execution_info
+
+    async def until_attribute(self, workflow_id: str, name: str, value: Any) -> None:
+        """Wait until a search attribute has that value; None: until it has none."""
+
+        async def has() -> bool:
+            return bool((await self.attributes(workflow_id)).get(name) == value)
+
+        await self.until(has, f"{name} is {value}")
+
+    def nothing_is_astray(self) -> None:
+        """The books are right, and no order holds anything any more."""
+        self.books_are_right()
+        with reading(self.engine) as session:
+            found = reporting.consistency(session)
+        assert {name: units for name, units in found.items() if units} == {}
+        for system in (self.wms, self.pos, self.threepl):
+            assert len(system.handovers) == len(set(system.handovers))
 
     def page(self, order_id: str = "W-1") -> OrderPage:
         with reading(self.engine) as session:
@@ -474,4 +660,12 @@ def settings_for(folder: Path) -> Settings:
     return Settings(home=folder, database_url=f"sqlite:///{folder / 'doms.db'}")
 
 
-__all__ = ["LineFact", "World", "document", "reporting", "running", "sample_network", "settings_for"]
+__all__ = [
+    "LineFact",
+    "World",
+    "document",
+    "reporting",
+    "running",
+    "sample_network",
+    "settings_for",
+]
