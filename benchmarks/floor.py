@@ -19,7 +19,7 @@ from temporalio.client import Client, WorkflowHandle
 from temporalio.service import RPCError
 from temporalio.worker import Worker
 
-from benchmarks.processes import cpu_seconds
+from benchmarks.processes import cpu_by_name, used
 from worker.plugin import doms_plugin
 
 QUEUE = "floor"
@@ -108,8 +108,13 @@ class FloorOrder(_Counting):
         self.heard += 1
 
 
-async def drive(client: Client, shape: Shape, orders: int, at_once: int) -> tuple[float, float]:
-    """Run that many pairs, so many at once; orders a second, and worker CPU seconds an order."""
+async def drive(
+    client: Client, shape: Shape, orders: int, at_once: int, server: int
+) -> tuple[float, dict[str, float]]:
+    """Run that many pairs, so many at once; orders a second, and CPU seconds an order by process.
+
+    `server` is the process id of the Temporal server.
+    """
     worker = await _start_worker(client)
     try:
         await asyncio.gather(*(_one(client, shape, f"warm-{n}") for n in range(at_once)))
@@ -119,11 +124,13 @@ async def drive(client: Client, shape: Shape, orders: int, at_once: int) -> tupl
             async with room:
                 await _one(client, shape, f"floor-{number}")
 
-        cpu = cpu_seconds(worker.pid)
+        pids = {"temporal": server, "worker": worker.pid}
+        before = cpu_by_name(pids)
         begun = time.perf_counter()
         await asyncio.gather(*(limited(number) for number in range(orders)))
         seconds = time.perf_counter() - begun
-        return orders / seconds, (cpu_seconds(worker.pid) - cpu) / orders
+        cpu = used(before, cpu_by_name(pids))
+        return orders / seconds, {name: x / orders for name, x in cpu.items()}
     finally:
         worker.terminate()
         await worker.wait()

@@ -25,7 +25,7 @@ from temporalio.client import Client
 from temporalio.testing import WorkflowEnvironment
 
 from benchmarks.floor import Shape, drive
-from benchmarks.processes import cpu_by_name, used
+from benchmarks.processes import child_named, cpu_by_name, used
 from config.samples import load_sample
 from config.settings import Settings
 from starter.commands.stack import Addresses, Stack
@@ -197,12 +197,13 @@ async def measure_floor(folder: Path, orders: int, *, file: bool) -> dict[str, A
         dev_server_log_level="error",
         plugins=[doms_plugin()],
     ) as environment:
-        rate, worker_cpu = await drive(environment.client, shape, orders, 40)
+        server = child_named(binary.name)
+        rate, cpu = await drive(environment.client, shape, orders, 40, server)
         order = await events_of(environment.client, "floor-0")
         child = await events_of(environment.client, "child-floor-0")
     return {
         "floor_orders_per_second": round(rate, 2),
-        "floor_worker_cpu_ms_per_order": round(1000 * worker_cpu, 1),
+        "floor_cpu_ms_per_order": {name: round(1000 * x, 1) for name, x in cpu.items()},
         "floor_events_per_order": order.total() + child.total(),
     }
 
@@ -220,6 +221,7 @@ async def main() -> None:
         doms = await measure_doms(home / "doms", arguments.orders, file=arguments.file)
     for part in ("events_order", "events_child", "cpu_ms_per_order"):
         print(part, json.dumps(doms.pop(part)))
+    print("floor_cpu_ms_per_order", json.dumps(floor.pop("floor_cpu_ms_per_order")))
     figures = {
         **doms,
         **floor,

@@ -15,6 +15,19 @@ def cpu_seconds(pid: int) -> float:
     return sum(int(field) for field in after_name[11:15]) / _TICKS
 
 
+def child_named(name: str) -> int:
+    """Process id of this process's child whose command is `name`. Raises LookupError."""
+    me = str(os.getpid())
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            command, _, rest = stat.read_text().partition("(")[2].rpartition(")")
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if command == name and rest.split()[1] == me:
+            return int(stat.parent.name)
+    raise LookupError(f"no child process named {name}")
+
+
 def cpu_by_name(pids: dict[str, int]) -> dict[str, float]:
     """CPU seconds so far of each named process."""
     return {name: cpu_seconds(pid) for name, pid in pids.items()}

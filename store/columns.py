@@ -1,7 +1,8 @@
 """Column types that mean the same on SQLite and PostgreSQL, and typed raw SQL."""
 
+import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -11,6 +12,7 @@ from sqlalchemy import (
     CursorResult,
     DateTime,
     Integer,
+    Result,
     TextClause,
     bindparam,
     text,
@@ -93,3 +95,42 @@ def changed(
 ) -> int:
     """Run a writing statement; how many rows it touched."""
     return cast(CursorResult[Any], session.execute(sql, parameters)).rowcount
+
+
+class ByPairs:
+    """A SELECT of the rows of many (SKU, node id) pairs, with one parameter however many they are.
+
+    `IN` over pairs would read the whole table in SQLite.
+    """
+
+    def __init__(self, columns: str, table: str, tail: str) -> None:
+        """`tail` is what follows the join: conditions, order. The table's alias is `t`."""
+        select = f"SELECT {columns} FROM"
+        joined = f"{table} t ON t.sku = w.sku AND t.node_id = w.node_id {tail}"
+        self._sqlite = query(
+            f"{select} (SELECT value ->> 0 AS sku, value ->> 1 AS node_id FROM json_each(:pairs)) w"  # noqa: S608 (own names)
+            f" CROSS JOIN {joined}",
+            table,
+        )
+        wanted = "unnest(CAST(:skus AS varchar[]), CAST(:node_ids AS varchar[])) w(sku, node_id)"
+        self._postgresql = {
+            is_locking: query(
+                f"{select} {wanted} JOIN {joined}{' FOR UPDATE OF t' if is_locking else ''}", table
+            )
+            for is_locking in (True, False)
+        }
+
+    def rows(
+        self,
+        session: Session,
+        pairs: Iterable[tuple[str, str]],
+        *,
+        locked: bool = False,
+        **parameters: Any,
+    ) -> Result[Any]:
+        """The rows of these (node id, SKU) pairs, `locked` until the transaction ends."""
+        wanted = sorted({(sku, node_id) for node_id, sku in pairs})
+        if session.get_bind().dialect.name == "sqlite":
+            return session.execute(self._sqlite, {"pairs": json.dumps(wanted), **parameters})
+        lists = {"skus": [sku for sku, _ in wanted], "node_ids": [node for _, node in wanted]}
+        return session.execute(self._postgresql[locked], {**lists, **parameters})

@@ -5,16 +5,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select, tuple_
 from sqlalchemy.orm import Session
-from sqlmodel import SQLModel
 
 from store import ledger
-from store.columns import query, statement
+from store.columns import ByPairs, query, statement
 from store.ledger import Changes, Position
 
-_LEDGER = SQLModel.metadata.tables["ledger"]
-_COUNTS = SQLModel.metadata.tables["stock_counts"]
+_LAST = ByPairs("t.*", "stock_counts", "")
+_MOVES = ByPairs(
+    "t.node_id, t.sku, t.bucket, t.at, t.delta, t.kind, t.fulfillment_id",
+    "ledger",
+    "WHERE t.bucket IN ('usable', 'damaged', 'quarantine', 'suspect', 'released') AND t.at > :at",
+)
 _REMEMBER = statement(
     "INSERT INTO stock_counts (sku, node_id, condition, quantity, counted_at)"
     " VALUES (:sku, :node_id, :condition, :quantity, :counted_at)"
@@ -104,10 +106,7 @@ def _with_suspects_settled(counted: Sequence[Counted]) -> list[Counted]:
 
 
 def _newer_than_the_last(session: Session, counted: Sequence[Counted]) -> list[Counted]:
-    pairs = sorted({(row.sku, row.node_id) for row in counted})
-    known = session.execute(
-        select(_COUNTS).where(tuple_(_COUNTS.c.sku, _COUNTS.c.node_id).in_(pairs))
-    )
+    known = _LAST.rows(session, {(row.node_id, row.sku) for row in counted})
     last = {(row.node_id, row.sku, row.condition): row.counted_at for row in known}
     return [
         row
@@ -117,21 +116,8 @@ def _newer_than_the_last(session: Session, counted: Sequence[Counted]) -> list[C
 
 
 def _moves_since(session: Session, counted: Sequence[Counted]) -> dict[tuple[str, str], _Moves]:
-    pairs = sorted({(row.sku, row.node_id) for row in counted})
-    rows = session.execute(
-        select(
-            _LEDGER.c.node_id,
-            _LEDGER.c.sku,
-            _LEDGER.c.bucket,
-            _LEDGER.c.at,
-            _LEDGER.c.delta,
-            _LEDGER.c.kind,
-            _LEDGER.c.fulfillment_id,
-        )
-        .where(tuple_(_LEDGER.c.sku, _LEDGER.c.node_id).in_(pairs))
-        .where(_LEDGER.c.bucket.in_(["usable", "damaged", "quarantine", "suspect", "released"]))
-        .where(_LEDGER.c.at > min(row.counted_at for row in counted))
-    )
+    pairs = {(row.node_id, row.sku) for row in counted}
+    rows = _MOVES.rows(session, pairs, at=min(row.counted_at for row in counted))
     moves: dict[tuple[str, str], _Moves] = {}
     for row in rows:
         moves.setdefault((row.node_id, row.sku), _Moves([])).rows.append(row)

@@ -5,16 +5,12 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select, tuple_
 from sqlalchemy.orm import Session
-from sqlmodel import SQLModel
 
 from domain.values import Model
-from store.columns import changed, statement
-from store.engine import is_sqlite
+from store.columns import ByPairs, changed, statement
 from store.tables.stock import BUCKETS
 
-POSITIONS = SQLModel.metadata.tables["positions"]
 SELLABLE = "usable - held - reserved - released - claimed - safety_stock - protected"
 """SQL for what may still be sold of a position (ATS); may be negative after a count."""
 
@@ -48,6 +44,7 @@ _WRITE = statement(
     " (:key, :at, :node_id, :sku, :bucket, :delta, :kind, :order_id, :fulfillment_id, :reason)",
     "ledger",
 )
+_PLACES = ByPairs("t.*", "positions", "ORDER BY t.node_id, t.sku")
 _NOTHING = dict.fromkeys(BUCKETS, 0)
 
 
@@ -110,17 +107,7 @@ def lock_positions(
 
     Every transaction locks in the order of (node, SKU), so two never wait for each other.
     """
-    wanted = sorted({(sku, node_id) for node_id, sku in pairs})
-    if not wanted:
-        return {}
-    found = (
-        select(POSITIONS)
-        .where(tuple_(POSITIONS.c.sku, POSITIONS.c.node_id).in_(wanted))
-        .order_by(POSITIONS.c.node_id, POSITIONS.c.sku)
-    )
-    if not is_sqlite(session):
-        found = found.with_for_update()
-    rows = session.execute(found).mappings()
+    rows = _PLACES.rows(session, pairs, locked=True).mappings()
     return {(row["node_id"], row["sku"]): Position.model_construct(**row) for row in rows}
 
 

@@ -177,6 +177,8 @@ class KnownNetwork(Model):
     services: tuple[CarrierService, ...]
     connections: dict[str, Connection]
     exchange_rates: dict[str, str]
+    daily_limits: dict[str, tuple[int, int]]
+    """Node id -> units and orders per local work date."""
 
 
 class _Cache:
@@ -203,6 +205,7 @@ class _Cache:
             services=loaded.services,
             connections={one.connection_id: one for one in loaded.connections},
             exchange_rates=exchange_rates(session),
+            daily_limits={x.node_id: (x.daily_units, x.daily_orders) for x in loaded.nodes},
         )
         with self._lock:
             self._network, self._products = fresh, {}

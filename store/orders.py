@@ -132,6 +132,10 @@ _USED_ADDRESS = query(
     " AND group_id = :group_id AND used_at IS NOT NULL ORDER BY used_at DESC, address_id LIMIT 1",
     "addresses",
 )
+_MOVED = query(
+    "SELECT DISTINCT group_id FROM addresses WHERE order_id = :order_id AND used_at IS NOT NULL",
+    "addresses",
+)
 
 
 class Outcome(StrEnum):
@@ -408,6 +412,20 @@ def address_of(session: Session, order_id: str, group_id: str) -> Address | None
         if _documented(before, group_id) != documented:
             return documented
     return Address.model_validate(used.address)
+
+
+def at_current_addresses(session: Session, order: Order) -> Order:
+    """The order as `address_of` says where each of its ship groups goes now."""
+    moved = set(session.execute(_MOVED, {"order_id": order.order_id}).scalars())
+    if not moved:
+        return order
+    groups = tuple(
+        group.model_copy(update={"address": address_of(session, order.order_id, group.id)})
+        if group.id in moved
+        else group
+        for group in order.ship_groups
+    )
+    return order.model_copy(update={"ship_groups": groups})
 
 
 def entered_by(session: Session, order_id: str) -> str:

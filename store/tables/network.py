@@ -69,3 +69,11 @@ class NetworkStateRow(SQLModel, table=True):
     version: str
     base_currency: str
     changed_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class NetworkVersionRow(SQLModel, table=True):
+    """Nodes and services of a version that decisions looked at, as compressed JSON."""
+
+    __tablename__ = "network_versions"
+    version: str = Field(primary_key=True)
+    record: bytes

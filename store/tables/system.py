@@ -45,7 +45,7 @@ class MessageRow(SQLModel, table=True):
     stream: str | None = None
     name: str
     workflow_id: str | None = None
-    payload: Any = Field(default=None, sa_type=JsonOrNull)
+    payload: Any = Field(default=None, sa_type=JsonOrNull, nullable=True)
     body: bytes | None = None
     headers: dict[str, str] | None = Field(default=None, sa_type=JsonOrNull)
     state: str

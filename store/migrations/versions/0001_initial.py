@@ -194,7 +194,7 @@ def upgrade() -> None:
         sa.Column("stream", sa.String(), nullable=True),
         sa.Column("name", sa.String(), nullable=False),
         sa.Column("workflow_id", sa.String(), nullable=True),
-        sa.Column("payload", sa.JSON(), nullable=False),
+        sa.Column("payload", sa.JSON(), nullable=True),
         sa.Column("body", sa.LargeBinary(), nullable=True),
         sa.Column("headers", sa.JSON(), nullable=True),
         sa.Column("state", sa.String(), nullable=False),
@@ -239,6 +239,12 @@ def upgrade() -> None:
         sa.Column("base_currency", sa.String(), nullable=False),
         sa.Column("changed_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_table(
+        "network_versions",
+        sa.Column("version", sa.String(), nullable=False),
+        sa.Column("record", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("version"),
     )
     op.create_table(
         "nodes",
@@ -596,6 +602,7 @@ def downgrade() -> None:
     op.drop_table("orders")
     op.drop_table("operations")
     op.drop_table("nodes")
+    op.drop_table("network_versions")
     op.drop_table("network_state")
     op.drop_index(
         "ix_messages_waiting",
