@@ -9,7 +9,7 @@ from domain.planning import Wanted, decision_request, plan_of
 from domain.plans import Plan
 from domain.routing.explain import explain
 from domain.routing.solve import decide
-from store import decisions, network, policies, reservations
+from store import decisions, network, orders, policies, reservations
 from store.snapshot import build_snapshot
 
 
@@ -27,7 +27,7 @@ def decide_plan(
     # Units granted at a node are reserved there already, so no cool-off may send them elsewhere.
     cooling = () if wanted.own_units else tuple(reservations.cool_offs(session, skus, now))
     request = decision_request(
-        order,
+        orders.at_current_addresses(session, order),
         wanted.model_copy(update={"exclusions": (*wanted.exclusions, *cooling)}),
         now,
         snapshot.base_currency,

@@ -133,7 +133,7 @@ class FulfillmentCore(Reactor):
     async def before_wait(self) -> None:
         """Show where it stands; record what people look at, or must be told, before sleeping."""
         self.show()
-        people_look = self.runs_in_doms or self.attention is not None or self.story
+        people_look = self.runs_in_doms or self.attention or self.holds or self.story
         if self._has_untold or (people_look and self._essence() != self._told):
             await self.record(f"Record: {self.state.status.value}")
 

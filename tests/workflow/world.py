@@ -424,6 +424,7 @@ class World:
         """Submit, and wait until its plan waits for release."""
         handle = await self.submit(order, **submit)
         await self.until_shown(handle, "reserved")
+        await self.until_planned(order["order_id"])
         return handle
 
     async def at_node(

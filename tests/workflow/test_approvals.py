@@ -1,0 +1,262 @@
+"""B2B orders: levels of approval, who may vote, and what happens when nobody does."""
+
+from typing import Any
+
+from store import approvals
+from store.approvals import Vote as StoredVote
+from store.approvals import WaitingApproval
+from store.engine import reading
+from tests.workflow.world import World, document
+from workflows.messages import Vote
+
+LEVELS: dict[str, Any] = {
+    "approvals": [
+        {"level": 1, "role": "manager"},
+        {"level": 2, "role": "finance", "escalate_to": "cfo"},
+    ]
+}
+
+
+def b2b() -> dict[str, Any]:
+    return document(
+        order_type="b2b",
+        customer={"name": "Ada Example", "email": "ada@example.org", "account_id": "ACME"},
+        payment={"status": "terms"},
+    )
+
+
+def waiting(world: World) -> list[WaitingApproval]:
+    with reading(world.engine) as session:
+        return approvals.waiting(session)
+
+
+def votes(world: World) -> list[StoredVote]:
+    with reading(world.engine) as session:
+        return approvals.votes(session, "W-1")
+
+
+async def submitted(world: World, **process: Any) -> Any:
+    """A B2B order that waits for its first level."""
+    world.prepare(process={**LEVELS, **process})
+    world.stock(dc_1__TEA=5)
+    order = await world.submit(b2b(), entered_by="enterer")
+    await world.until_shown(order, "pending_approval")
+    await world.until(lambda: len(waiting(world)) == 1, "the first level is asked")
+    return order
+
+
+async def vote(
+    order: Any, verdict: str, approver: str, role: str, level: int, request_id: str | None = None
+) -> None:
+    await order.signal(
+        verdict,
+        Vote(
+            request_id=request_id or f"{verdict}-{approver}-{level}",
+            approver=approver,
+            role=role,
+            level=level,
+        ),
+    )
+
+
+async def until_votes(world: World, number: int) -> None:
+    await world.until(lambda: len(votes(world)) == number, f"{number} votes are recorded")
+
+
+async def test_an_order_approved_on_two_levels_goes_its_way(world: World) -> None:
+    # given
+    order = await submitted(world)
+    assert world.sellable() == {"dc-1": 5}
+    await world.until_attribute("order-W-1", "PendingApproval", "manager")
+    # when
+    await vote(order, "approve", "mia", "manager", 1)
+    await world.until(lambda: [x.level for x in waiting(world)] == [2], "level 2 is asked")
+    await world.until_attribute("order-W-1", "PendingApproval", "finance")
+    await vote(order, "approve", "finn", "finance", 2)
+    # then
+    await world.until_shown(order, "reserved")
+    await world.until_attribute("order-W-1", "PendingApproval", None)
+    assert waiting(world) == []
+    assert [(x.approver, x.level, x.counted) for x in votes(world)] == [
+        ("mia", 1, True),
+        ("finn", 2, True),
+    ]
+    # when
+    await world.skip(minutes=31)
+    await world.until_fulfillment("W-1-1", "acknowledged")
+    await world.ship_and_deliver("W-1-1")
+    # then
+    assert await world.result(order) == ("completed", 2, 0)
+    world.nothing_is_astray()
+
+
+async def test_votes_that_do_not_count_are_recorded_and_change_nothing(world: World) -> None:
+    # given
+    order = await submitted(world)
+    # when
+    await vote(order, "approve", "finn", "finance", 1)
+    await vote(order, "approve", "enterer", "manager", 1)
+    await vote(order, "reject", "finn", "finance", 2)
+    await until_votes(world, 3)
+    # then
+    assert [(x.approver, x.counted, x.why) for x in votes(world)] == [
+        ("finn", False, "manager must decide, not finance"),
+        ("enterer", False, "who entered the order cannot approve it"),
+        ("finn", False, "level 1 is waited for, not 2"),
+    ]
+    assert [x.level for x in waiting(world)] == [1]
+    assert world.page().stage == "pending_approval"
+    assert world.sellable() == {"dc-1": 5}
+
+
+async def test_a_second_vote_and_a_repeated_request_change_nothing(world: World) -> None:
+    # given
+    order = await submitted(world)
+    await vote(order, "approve", "mia", "manager", 1, "r-1")
+    await until_votes(world, 1)
+    # when
+    await vote(order, "approve", "mia", "manager", 1, "r-1")
+    await vote(order, "reject", "mia", "manager", 1, "r-2")
+    await until_votes(world, 2)
+    # then
+    assert [(x.request_id, x.counted) for x in votes(world)] == [("r-1", True), ("r-2", False)]
+    assert votes(world)[1].why == "this level is already decided"
+    assert [x.level for x in waiting(world)] == [2]
+
+
+async def test_a_vote_after_the_last_level_is_recorded_and_changes_nothing(world: World) -> None:
+    # given
+    order = await submitted(world)
+    await vote(order, "approve", "mia", "manager", 1)
+    await vote(order, "approve", "finn", "finance", 2)
+    await world.until_shown(order, "reserved")
+    # when
+    await vote(order, "reject", "noa", "finance", 2)
+    await until_votes(world, 3)
+    # then
+    assert votes(world)[2].counted is False
+    assert world.page().stage == "reserved"
+    assert world.sellable() == {"dc-1": 3}
+
+
+async def test_a_rejected_order_takes_nothing(world: World) -> None:
+    # given
+    order = await submitted(world)
+    # when
+    await vote(order, "reject", "mia", "manager", 1)
+    # then
+    assert await world.result(order) == ("rejected", 0, 2)
+    page = world.page()
+    assert (page.stage, page.closed) == ("rejected", True)
+    assert waiting(world) == []
+    assert world.sellable() == {"dc-1": 5}
+    assert world.wms.handovers == []
+    world.nothing_is_astray()
+
+
+async def test_an_approval_is_reminded_escalated_and_expires(world: World) -> None:
+    # given
+    order = await submitted(world)
+    await vote(order, "approve", "mia", "manager", 1)
+    await world.until(lambda: [x.level for x in waiting(world)] == [2], "level 2 is asked")
+    # when
+    await world.skip(hours=25)
+    # then
+    await world.answer(order, "Level 2: finance reminded")
+    assert [x.role for x in waiting(world)] == ["finance"]
+    # when
+    await world.skip(hours=48)
+    # then
+    await world.until(lambda: [x.role for x in waiting(world)] == ["cfo"], "it is escalated")
+    # when
+    await world.skip(days=12)
+    # then
+    assert await world.result(order) == ("rejected", 0, 2)
+    assert waiting(world) == []
+    assert "Approval expired: the order is refused" in world.story()
+    assert world.sellable() == {"dc-1": 5}
+    world.nothing_is_astray()
+
+
+async def test_who_an_approval_was_escalated_to_may_decide(world: World) -> None:
+    # given
+    order = await submitted(world)
+    await vote(order, "approve", "mia", "manager", 1)
+    await world.until(lambda: [x.level for x in waiting(world)] == [2], "level 2 is asked")
+    await vote(order, "approve", "cleo", "cfo", 2, "too-early")
+    await until_votes(world, 2)
+    assert votes(world)[1].counted is False
+    await world.skip(hours=73)
+    await world.until(lambda: [x.role for x in waiting(world)] == ["cfo"], "it is escalated")
+    # when
+    await vote(order, "approve", "cleo", "cfo", 2, "in-time")
+    # then
+    await world.until_shown(order, "reserved")
+
+
+async def test_stock_may_be_held_during_approval_and_is_freed_by_a_rejection(world: World) -> None:
+    # given
+    world.prepare(process={**LEVELS, "hold_stock_during_approval": True})
+    world.stock(dc_1__TEA=5)
+    order = await world.submit(b2b(), entered_by="enterer")
+    await world.until(lambda: world.sellable() == {"dc-1": 3}, "its stock is held")
+    await world.skip(hours=2)
+    assert world.wms.handovers == []
+    # when
+    await vote(order, "reject", "mia", "manager", 1)
+    # then
+    assert await world.result(order) == ("rejected", 0, 2)
+    assert world.sellable() == {"dc-1": 5}
+    world.nothing_is_astray()
+
+
+async def test_stock_held_during_approval_is_released_after_it(world: World) -> None:
+    # given
+    order = await submitted(world, hold_stock_during_approval=True)
+    await world.until(lambda: world.sellable() == {"dc-1": 3}, "its stock is held")
+    await world.skip(hours=2)
+    # when
+    await vote(order, "approve", "mia", "manager", 1)
+    await vote(order, "approve", "finn", "finance", 2)
+    # then
+    await world.until_fulfillment("W-1-1", "acknowledged")
+    await world.ship_and_deliver("W-1-1")
+    assert await world.result(order) == ("completed", 2, 0)
+    world.nothing_is_astray()
+
+
+async def test_an_order_cancelled_during_approval_is_asked_for_no_more(world: World) -> None:
+    # given
+    order = await submitted(world)
+    # when
+    await world.cancel(order)
+    # then
+    assert await world.result(order) == ("cancelled", 0, 2)
+    assert waiting(world) == []
+    assert world.sellable() == {"dc-1": 5}
+    world.nothing_is_astray()
+
+
+async def test_an_order_of_which_all_lines_are_cancelled_is_asked_for_no_more(
+    world: World,
+) -> None:
+    # given
+    order = await submitted(world)
+    # when
+    await world.cancel(order, lines={"1": 2})
+    # then
+    assert await world.result(order) == ("cancelled", 0, 2)
+    assert waiting(world) == []
+    world.nothing_is_astray()
+
+
+async def test_an_order_that_no_rule_concerns_needs_no_approval(world: World) -> None:
+    # given
+    rule = {"level": 1, "role": "manager", "condition": {"min_total": "1000"}}
+    world.prepare(process={"approvals": [rule]})
+    world.stock(dc_1__TEA=5)
+    # when
+    order = await world.submit(b2b(), entered_by="enterer")
+    # then
+    await world.until_shown(order, "reserved")
+    assert waiting(world) == []

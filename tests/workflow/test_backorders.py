@@ -1,0 +1,178 @@
+"""What no node has waits for supply, is granted, or is given up."""
+
+from typing import Any
+
+from store import inventory
+from store.engine import transaction
+from tests.workflow.world import World, document
+
+
+async def backordered(world: World, **process: Any) -> Any:
+    """Two units wanted; nothing anywhere."""
+    world.prepare(process=process)
+    order = await world.submit(document())
+    await world.until_shown(order, "backordered")
+    await world.until(lambda: world.quantities() == {"1": {"backordered": 2}}, "it is recorded")
+    return order
+
+
+async def test_supply_that_arrives_is_granted_released_and_shipped(world: World) -> None:
+    # given
+    order = await backordered(world)
+    await world.skip(days=3)
+    # when
+    world.stock(dc_1__TEA=5)
+    # then
+    assert world.sellable() == {"dc-1": 3}
+    await world.until_shown(order, "reserved")
+    await world.sent_again("W-1-1", plan=2)
+    assert await world.result(order) == ("completed", 2, 0)
+    assert world.sellable() == {"dc-1": 3}
+    assert len(world.wms.handovers) == 1
+    world.nothing_is_astray()
+
+
+async def test_supply_that_suffices_for_a_part_is_granted_to_that_part(world: World) -> None:
+    # given
+    order = await backordered(world)
+    # when
+    world.stock(dc_1__TEA=1)
+    await world.until(
+        lambda: world.quantities() == {"1": {"backordered": 1, "reserved": 1}}, "one is granted"
+    )
+    await world.skip(minutes=31)
+    await world.until_fulfillment("W-1-1", "acknowledged")
+    await world.ship_and_deliver("W-1-1")
+    world.stock(dc_2__TEA=1)
+    await world.sent_again("W-1-2", plan=3)
+    # then
+    assert await world.result(order) == ("completed", 2, 0)
+    assert world.sellable() == {}
+    world.nothing_is_astray()
+
+
+async def test_a_part_in_stock_is_sent_while_the_rest_waits(world: World) -> None:
+    # given
+    world.prepare()
+    world.stock(dc_1__TEA=1)
+    order = await world.submit(document())
+    await world.until(
+        lambda: world.quantities() == {"1": {"backordered": 1, "reserved": 1}}, "one is reserved"
+    )
+    # when
+    await world.skip(minutes=31)
+    await world.until_fulfillment("W-1-1", "acknowledged")
+    await world.ship_and_deliver("W-1-1")
+    await world.skip(days=31)
+    # then
+    assert await world.result(order) == ("completed", 1, 1)
+    world.nothing_is_astray()
+
+
+async def test_a_backorder_is_cancelled_after_its_longest_wait(world: World) -> None:
+    # given
+    order = await backordered(world)
+    # when
+    await world.skip(days=29)
+    assert world.quantities() == {"1": {"backordered": 2}}
+    await world.skip(days=2)
+    # then
+    assert await world.result(order) == ("cancelled", 0, 2)
+    world.stock(dc_1__TEA=2)
+    assert world.sellable() == {"dc-1": 2}
+    world.nothing_is_astray()
+
+
+async def asked(world: World) -> tuple[Any, str]:
+    order = await backordered(world, backorder_last_resort="ask")
+    await world.skip(days=31)
+    report = await world.until_shown(order, "attention: backorder")
+    assert report.view.attention is not None
+    return order, report.view.attention.park_id
+
+
+async def test_a_person_may_wait_on(world: World) -> None:
+    # given
+    order, park_id = await asked(world)
+    # when
+    await world.choose(order, park_id, "retry")
+    await world.until_shown(order, "backordered")
+    world.stock(dc_1__TEA=2)
+    await world.sent_again("W-1-1", plan=2)
+    # then
+    assert await world.result(order) == ("completed", 2, 0)
+    world.nothing_is_astray()
+
+
+async def test_a_person_may_give_up(world: World) -> None:
+    # given
+    order, park_id = await asked(world)
+    # when
+    await world.choose(order, park_id, "cancel")
+    # then
+    assert await world.result(order) == ("cancelled", 0, 2)
+    world.nothing_is_astray()
+
+
+async def test_supply_that_arrives_answers_the_question(world: World) -> None:
+    # given
+    order, _ = await asked(world)
+    # when
+    world.stock(dc_1__TEA=2)
+    # then
+    await world.until_shown(order, "reserved")
+    await world.until_attribute("order-W-1", "BlockedStep", None)
+    await world.until(lambda: world.page().attention is None, "nobody is asked any more")
+
+
+async def test_a_question_nobody_answers_ends_in_a_cancel(world: World) -> None:
+    # given
+    order, _ = await asked(world)
+    # when
+    await world.skip(days=8)
+    # then
+    assert await world.result(order) == ("cancelled", 0, 2)
+    world.nothing_is_astray()
+
+
+async def test_an_order_that_may_not_wait_is_cancelled_at_once(world: World) -> None:
+    # given
+    world.prepare()
+    # when
+    order = await world.submit(document(allow_backorder=False))
+    # then
+    assert await world.result(order) == ("cancelled", 0, 2)
+    world.nothing_is_astray()
+
+
+async def test_a_backordered_order_can_be_cancelled(world: World) -> None:
+    # given
+    order = await backordered(world)
+    # when
+    await world.cancel(order)
+    # then
+    assert await world.result(order) == ("cancelled", 0, 2)
+    world.stock(dc_1__TEA=2)
+    assert world.sellable() == {"dc-1": 2}
+    world.nothing_is_astray()
+
+
+async def test_a_cancel_that_crosses_a_grant_cancels_what_was_granted(world: World) -> None:
+    # given
+    order = await backordered(world)
+    # when: the supply is granted, and its message waits while the cancel arrives
+    with transaction(world.engine) as session:
+        grants = inventory.receive(
+            session, "dc-1", "TEA", 2, key="late", now=world.now().replace(year=2100)
+        )
+    assert [grant.quantity for grant in grants] == [2]
+    await world.cancel(order)
+    await world.answer(order, "2 units to be cancelled once their supply is reserved")
+    await order.signal(
+        "supply_granted",
+        {"request_id": grants[0].reservation_id, "reservation_id": grants[0].reservation_id},
+    )
+    # then
+    assert await world.result(order) == ("cancelled", 0, 2)
+    assert world.sellable() == {"dc-1": 2}
+    world.nothing_is_astray()

@@ -1,0 +1,200 @@
+"""Labels and parcels: carriers that are away, refuse, lose, return or deliver late."""
+
+from typing import Any
+
+import pytest
+
+from tests.workflow.world import World, document
+
+
+async def packed(world: World) -> Any:
+    """Two units packed at dc-1; dc-1 has three more."""
+    world.prepare()
+    world.stock(dc_1__TEA=5)
+    order = await world.at_node(document())
+    await world.node_says("W-1-1", "packed")
+    return order
+
+
+async def lost(world: World, status: str = "lost") -> tuple[Any, str]:
+    """The parcel is lost, and a person is asked."""
+    order = await packed(world)
+    await world.until_label("W-1-1")
+    await world.node_says("W-1-1", "handed_over")
+    await world.carrier_says("W-1-1", status)
+    park_id = await world.until_asked("W-1-1", "deliver")
+    await world.until_attribute("fulfillment-W-1-1", "BlockedStep", "deliver")
+    return order, park_id
+
+
+async def test_a_carrier_that_is_away_for_a_while_delays_only(world: World) -> None:
+    # given
+    world.carrier.outages = 3
+    order = await packed(world)
+    # when
+    await world.until_label("W-1-1")
+    await world.node_says("W-1-1", "handed_over")
+    await world.carrier_says("W-1-1", "delivered")
+    # then
+    assert await world.result(order) == ("completed", 2, 0)
+    assert world.carrier.rated == 4
+    assert list(world.carrier.bought) == ["W-1-1/P1/label"]
+    assert world.sellable() == {"dc-1": 3}
+    world.nothing_is_astray()
+
+
+async def test_a_node_system_that_is_away_for_a_while_delays_only(world: World) -> None:
+    # given
+    world.wms.outages = 3
+    # when
+    order = await packed(world)
+    await world.until_label("W-1-1")
+    await world.node_says("W-1-1", "handed_over")
+    await world.carrier_says("W-1-1", "delivered")
+    # then
+    assert await world.result(order) == ("completed", 2, 0)
+    assert world.wms.handovers == ["W-1-1"]
+    world.nothing_is_astray()
+
+
+async def refused_label(world: World) -> tuple[Any, str]:
+    world.carrier.refusal = "no service to this postal code"
+    order = await packed(world)
+    park_id = await world.until_asked("W-1-1", "ship")
+    attention = world.page().fulfillments[0].attention
+    assert attention is not None
+    assert attention.reason == "no service to this postal code"
+    assert [x.value for x in attention.choices] == ["retry", "reroute", "cancel"]
+    await world.until_attribute("fulfillment-W-1-1", "BlockedStep", "ship")
+    return order, park_id
+
+
+async def test_a_refused_label_is_bought_when_a_person_says_so(world: World) -> None:
+    # given
+    order, park_id = await refused_label(world)
+    world.carrier.refusal = None
+    # when
+    await world.choose(world.child("W-1-1"), park_id, "retry")
+    await world.until_label("W-1-1")
+    await world.node_says("W-1-1", "handed_over")
+    await world.carrier_says("W-1-1", "delivered")
+    # then
+    assert await world.result(order) == ("completed", 2, 0)
+    assert len(world.carrier.bought) == 1
+    world.nothing_is_astray()
+
+
+async def test_a_refused_label_may_send_the_units_to_another_node(world: World) -> None:
+    # given
+    order, park_id = await refused_label(world)
+    world.stock(dc_2__TEA=2)
+    world.carrier.refusal = None
+    # when
+    await world.choose(world.child("W-1-1"), park_id, "reroute")
+    await world.sent_again("W-1-2")
+    # then
+    assert await world.result(order) == ("completed", 2, 0)
+    assert world.statuses() == {"W-1-1": "rejected", "W-1-2": "delivered"}
+    assert list(world.carrier.bought) == ["W-1-2/P1/label"]
+    assert world.sellable() == {"dc-1": 5}
+    world.nothing_is_astray()
+
+
+async def test_a_refused_label_may_cancel_the_units(world: World) -> None:
+    # given
+    order, park_id = await refused_label(world)
+    # when
+    await world.choose(world.child("W-1-1"), park_id, "cancel")
+    # then
+    assert await world.result(order) == ("cancelled", 0, 2)
+    assert world.carrier.bought == {}
+    assert world.sellable() == {"dc-1": 5}
+    world.nothing_is_astray()
+
+
+@pytest.mark.parametrize("status", ["lost", "returned"])
+async def test_a_lost_or_returned_parcel_is_sent_again_also_from_the_same_node(
+    world: World, status: str
+) -> None:
+    # given
+    order, park_id = await lost(world, status)
+    assert world.sellable() == {"dc-1": 3}
+    # when
+    await world.choose(world.child("W-1-1"), park_id, "reship")
+    await world.sent_again("W-1-2")
+    # then
+    assert await world.result(order) == ("completed", 2, 0)
+    assert world.statuses() == {"W-1-1": "returned", "W-1-2": "delivered"}
+    assert world.quantities() == {"1": {"delivered": 2}}
+    assert world.sellable() == {"dc-1": 1}
+    assert sorted(world.carrier.bought) == ["W-1-1/P1/label", "W-1-2/P1/label"]
+    world.nothing_is_astray()
+
+
+async def test_a_lost_parcel_may_be_cancelled(world: World) -> None:
+    # given
+    order, park_id = await lost(world)
+    # when
+    await world.choose(world.child("W-1-1"), park_id, "cancel")
+    # then
+    assert await world.result(order) == ("cancelled", 0, 2)
+    assert world.sellable() == {"dc-1": 3}
+    world.nothing_is_astray()
+
+
+async def test_a_lost_parcel_may_be_taken_as_delivered(world: World) -> None:
+    # given
+    order, park_id = await lost(world)
+    # when
+    await world.choose(world.child("W-1-1"), park_id, "skip")
+    # then
+    assert await world.result(order) == ("completed", 2, 0)
+    assert world.statuses() == {"W-1-1": "delivered"}
+    world.nothing_is_astray()
+
+
+async def test_a_lost_parcel_that_turns_up_needs_no_answer(world: World) -> None:
+    # given
+    order, _ = await lost(world)
+    # when
+    await world.carrier_says("W-1-1", "delivered")
+    # then
+    assert await world.result(order) == ("completed", 2, 0)
+    assert world.page().fulfillments[0].attention is None
+    assert len(world.carrier.bought) == 1
+    world.nothing_is_astray()
+
+
+async def test_a_parcel_that_is_not_delivered_in_time_is_asked_about_and_waited_for(
+    world: World,
+) -> None:
+    # given
+    order = await packed(world)
+    await world.until_label("W-1-1")
+    await world.node_says("W-1-1", "handed_over")
+    await world.until_fulfillment("W-1-1", "shipped")
+    # when
+    await world.skip(days=22)
+    park_id = await world.until_asked("W-1-1", "deliver")
+    await world.choose(world.child("W-1-1"), park_id, "retry")
+    await world.until_attribute("fulfillment-W-1-1", "BlockedStep", None)
+    await world.carrier_says("W-1-1", "delivered")
+    # then
+    assert await world.result(order) == ("completed", 2, 0)
+    world.nothing_is_astray()
+
+
+async def test_an_exception_on_the_way_passes(world: World) -> None:
+    # given
+    order = await packed(world)
+    await world.until_label("W-1-1")
+    await world.node_says("W-1-1", "handed_over")
+    # when
+    await world.carrier_says("W-1-1", "exception")
+    await world.until_fulfillment("W-1-1", "exception")
+    await world.carrier_says("W-1-1", "out_for_delivery")
+    await world.until_fulfillment("W-1-1", "out_for_delivery")
+    await world.carrier_says("W-1-1", "delivered")
+    # then
+    assert await world.result(order) == ("completed", 2, 0)
+    world.nothing_is_astray()
