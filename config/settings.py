@@ -53,6 +53,9 @@ class Settings(BaseSettings):
     timings_scale: Annotated[float, Field(gt=0, le=100)] = 1.0
     """Multiplies every wait of a process policy: below 1 for demos and tests."""
 
+    worker_metrics_address: str = ""
+    """Where the worker serves Prometheus metrics, such as 127.0.0.1:9100; empty: nowhere."""
+
     log_level: LogLevel = "INFO"
     log_format: Literal["text", "json"] = "text"
 

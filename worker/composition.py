@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy.engine import Engine
 from temporalio.client import Client
 from temporalio.envconfig import ClientConfig
+from temporalio.runtime import Runtime
 
 from activities.approval import ApprovalActivities
 from activities.change import ChangeActivities
@@ -28,7 +29,9 @@ from worker.plugin import doms_plugin
 Activity = Callable[..., Any]
 
 
-async def connect(settings: Settings, *, lazy: bool = False) -> Client:
+async def connect(
+    settings: Settings, *, lazy: bool = False, runtime: Runtime | None = None
+) -> Client:
     """A client of the Temporal server.
 
     The standard environment (TEMPORAL_ADDRESS, TEMPORAL_API_KEY, TLS, a profile file) wins over
@@ -39,7 +42,7 @@ async def connect(settings: Settings, *, lazy: bool = False) -> Client:
         "namespace": settings.temporal_namespace,
         **ClientConfig.load_client_connect_config(),
     }
-    return await Client.connect(lazy=lazy, plugins=[doms_plugin()], **config)
+    return await Client.connect(lazy=lazy, runtime=runtime, plugins=[doms_plugin()], **config)
 
 
 def engine_of(settings: Settings) -> Engine:
@@ -83,6 +86,7 @@ def order_activities(context: Context) -> list[Activity]:
         change.load_version,
         deliver.hand_over,
         deliver.deliver,
+        deliver.final_report,
         give_back.give_back,
         pick.pick,
     ]

@@ -24,6 +24,7 @@ from worker.composition import (
     outside_activities,
 )
 from worker.deployment import deployment_config
+from worker.process import prepare_process, runtime_of
 from workflows.fulfillment import FulfillmentWorkflow
 from workflows.order import OrderWorkflow
 
@@ -104,7 +105,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     """Work until `stop` is set; then finish what runs, within the grace time."""
     engine = engine_of(settings)
     await asyncio.to_thread(migrate, engine)
-    client = await connect(settings)
+    client = await connect(settings, runtime=runtime_of(settings))
     context = context_of(engine)
     with ThreadPoolExecutor(2 * ACTIVITY_THREADS) as threads:
         async with AsyncExitStack() as stack:
@@ -130,10 +131,7 @@ async def _serve() -> None:
 
 def main() -> None:
     """Run the worker process until it is told to stop."""
-    settings = load_settings()
-    logging.basicConfig(
-        level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s"
-    )
+    prepare_process(load_settings())
     asyncio.run(_serve())
 
 

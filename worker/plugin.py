@@ -1,11 +1,9 @@
-"""One plugin for client, worker and replayer: the same converter and sandbox everywhere."""
-
-import dataclasses
+"""One plugin for client, worker and replayer: the same converter, runner and error mapping."""
 
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.converter import DataConverter
 from temporalio.plugin import SimplePlugin
-from temporalio.worker import WorkflowRunner
+from temporalio.worker import UnsandboxedWorkflowRunner, WorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from worker.interceptors import ErrorMapping
@@ -15,15 +13,22 @@ def _converter(_: DataConverter | None) -> DataConverter:
     return pydantic_data_converter
 
 
-def _runner(runner: WorkflowRunner | None) -> WorkflowRunner:
-    restrictions = SandboxRestrictions.default.with_passthrough_modules("domain", "activities")
-    if isinstance(runner, SandboxedWorkflowRunner):
-        return dataclasses.replace(runner, restrictions=restrictions)
-    return SandboxedWorkflowRunner(restrictions=restrictions)
+def sandbox() -> SandboxedWorkflowRunner:
+    """The sandbox that tests run workflows in: all of `workflows` is watched in it."""
+    return SandboxedWorkflowRunner(
+        restrictions=SandboxRestrictions.default.with_passthrough_modules("domain", "activities")
+    )
 
 
-def doms_plugin() -> SimplePlugin:
-    """The plugin every client, worker and replayer of doms is made with."""
+def doms_plugin(runner: WorkflowRunner | None = None) -> SimplePlugin:
+    """The plugin every client, worker and replayer of doms is made with.
+
+    The sandbox imports every workflow module anew for each order, which costs more than running
+    it. Tests pay that price and catch whatever is not deterministic; a worker does not.
+    """
     return SimplePlugin(
-        "doms", data_converter=_converter, workflow_runner=_runner, interceptors=[ErrorMapping()]
+        "doms",
+        data_converter=_converter,
+        workflow_runner=runner or UnsandboxedWorkflowRunner(),
+        interceptors=[ErrorMapping()],
     )

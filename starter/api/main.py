@@ -1,14 +1,12 @@
 """The API process: `python -m starter.api.main` or `doms api`."""
 
-import logging
-import sys
-
 import uvicorn
 
 from config.settings import Settings, load_settings
 from starter.api.app import create_app
 from store.engine import migrate
 from worker.composition import connect, engine_of
+from worker.process import prepare_process
 
 
 def serve(settings: Settings) -> None:
@@ -21,6 +19,7 @@ def serve(settings: Settings) -> None:
         host=settings.api_host,
         port=settings.api_port,
         log_level=settings.log_level.lower(),
+        log_config=None,
         access_log=False,
         # Who calls decides what a keyless API allows, so a proxy's word for it is never taken.
         proxy_headers=False,
@@ -34,11 +33,7 @@ def serve(settings: Settings) -> None:
 def main() -> None:
     """Run the API process."""
     settings = load_settings()
-    logging.basicConfig(
-        level=settings.log_level,
-        stream=sys.stderr,
-        format="%(asctime)s %(levelname)s %(name)s %(message)s",
-    )
+    prepare_process(settings)
     serve(settings)
 
 
