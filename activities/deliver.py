@@ -4,10 +4,12 @@ from temporalio import activity
 
 from activities.context import Context
 from activities.recording import FulfillmentRecord, now, write_fulfillment
+from domain.errors import RetryableError
+from domain.events import FulfillmentProgress
 from domain.fulfillments import PackageLine
-from domain.values import DerivedId
-from store import reservations
-from store.engine import transaction
+from domain.values import DerivedId, Model
+from store import fulfillments, reservations
+from store.engine import reading, transaction
 
 
 class HandOverTask(FulfillmentRecord):
@@ -16,6 +18,16 @@ class HandOverTask(FulfillmentRecord):
     fulfillment_id: DerivedId
     key: str
     lines: tuple[PackageLine, ...]
+
+
+class FinalTask(Model):
+    """A fulfillment whose workflow the order cannot hear."""
+
+    fulfillment_id: DerivedId
+
+
+class StillOpenError(RetryableError):
+    """The fulfillment goes on; asked again later."""
 
 
 class DeliverActivities:
@@ -32,6 +44,21 @@ class DeliverActivities:
         with transaction(self._engine) as session:
             reservations.consume(session, task.fulfillment_id, lines, key=task.key, now=now())
             write_fulfillment(session, task)
+
+    @activity.defn(name="final_report")
+    def final_report(self, task: FinalTask) -> FulfillmentProgress:
+        """How the fulfillment ended, from its rows. Raises StillOpenError until it has."""
+        with reading(self._engine) as session:
+            view = fulfillments.load_fulfillment(session, task.fulfillment_id).view
+        if not view.closed:
+            raise StillOpenError(f"{view.fulfillment_id} is {view.status.value}")
+        return FulfillmentProgress(
+            fulfillment_id=view.fulfillment_id,
+            revision=view.revision + 1,
+            status=view.status,
+            lines=view.lines,
+            carriers=tuple(sorted({x.carrier for x in view.packages if x.carrier})),
+        )
 
     @activity.defn(name="deliver")
     def deliver(self, task: FulfillmentRecord) -> None:

@@ -5,7 +5,7 @@ from temporalio import activity
 from activities.context import Context
 from activities.recording import FulfillmentRecord, write_fulfillment
 from domain.errors import UnknownReferenceError
-from domain.fulfillments import FulfillmentOrder
+from domain.fulfillments import FulfillmentOrder, FulfillmentStatus
 from domain.values import DerivedId, Id, Model
 from integrations.node_system import Handover, NodeSystem
 from store import network, orders
@@ -59,7 +59,7 @@ class PickActivities:
                 acknowledged=receipt.acknowledged, ships_itself=receipt.ships_itself
             )
         with transaction(self._engine) as session:
-            write_fulfillment(session, task)
+            write_fulfillment(session, _as_answered(task, answer))
         return answer
 
     @activity.defn(name="remind")
@@ -97,3 +97,11 @@ class PickActivities:
                 customer_name=document.customer.name,
                 weights={sku: products[sku].weight_grams for sku in skus if sku in products},
             )
+
+
+def _as_answered(task: PickTask, answer: HandedToNode) -> PickTask:
+    """The record with the node's own word: no later step may come for days."""
+    if not answer.acknowledged:
+        return task
+    heard = {"status": FulfillmentStatus.ACKNOWLEDGED, "awaits": "the node to pick"}
+    return task.model_copy(update={"view": task.view.model_copy(update=heard)})

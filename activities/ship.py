@@ -55,6 +55,10 @@ class ShipActivities:
     @activity.defn(name="ship")
     def ship(self, task: ShipTask) -> Labelled:
         """Buy what is missing, store it, hand the labels to the node, record the fulfillment."""
+        if activity.info().attempt > 1:
+            # The carrier or the node lets it wait: meanwhile people see how far it is.
+            with transaction(self._engine) as session:
+                write_fulfillment(session, task)
         labelled = tuple(self._label(task, package) for package in task.packages)
         if task.connection_id is not None:
             with reading(self._engine) as session:

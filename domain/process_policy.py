@@ -57,6 +57,9 @@ class Timings(Model):
     delivery: timedelta = timedelta(days=21)
     pickup_expiry: timedelta = timedelta(days=7)
     backorder: timedelta = timedelta(days=30)
+    backorder_look: timedelta = timedelta(hours=1)
+    """When a waiting order first looks whether stock that others gave back can serve it; after
+    that, each time it has waited twice as long."""
     backorder_answer: timedelta = timedelta(days=7)
     cool_off: timedelta = timedelta(days=2)
     vendor_retry_first: timedelta = timedelta(seconds=2)

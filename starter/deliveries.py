@@ -14,7 +14,7 @@ from temporalio.common import SearchAttributePair, TypedSearchAttributes
 
 from config.settings import Settings
 from domain.errors import UnknownReferenceError
-from domain.events import CarrierEvent, CarrierStatus, NodeEvent
+from domain.events import CarrierEvent, CarrierStatus, NodeEvent, NodeEventType
 from domain.fulfillments import PackageStatus
 from domain.network import ConnectionClass
 from domain.orders import Order
@@ -195,6 +195,8 @@ class Preparer:
                 notes.append((record.order.order_id, _tracking_note(event)))
             else:
                 signals.append(_signal_of(event, record))
+                if isinstance(event, NodeEvent) and event.type in _TOLD_BY_EDGE:
+                    notes.append((record.order.order_id, _node_note(event, record)))
         return Prepared(row, False, tuple(signals), Done(tuple(notes)))
 
     def _start(self, session: Session, row: Message) -> Start:
@@ -317,6 +319,26 @@ def _is_no_news(event: CarrierEvent, record: FulfillmentRecord) -> bool:
     return any(
         package.tracking_number == event.tracking_number and package.status in _ON_THE_WAY
         for package in record.view.packages
+    )
+
+
+_TOLD_BY_EDGE = frozenset(
+    {
+        NodeEventType.ACKNOWLEDGED,
+        NodeEventType.PICKING,
+        NodeEventType.PICKED,
+        NodeEventType.PACKED,
+    }
+)
+"""Reports that no step of the workflow writes down by itself: the story tells of them at once."""
+
+
+def _node_note(event: NodeEvent, record: FulfillmentRecord) -> TimelineEntry:
+    return TimelineEntry(
+        key=f"node/{event.event_id}",
+        at=event.occurred_at,
+        kind="node",
+        text=f"{record.order.node_id}: {event.type}",
     )
 
 

@@ -5,6 +5,21 @@ from collections import deque
 from temporalio import workflow
 from temporalio.common import VersioningBehavior
 
+from workflows.fulfillment_core import FulfillmentCore
+from workflows.fulfillment_node import ConfirmedCancel, ExpiredPickup, Fact, NodeWork
+from workflows.messages import (
+    ChangeAddress,
+    FulfillmentCancel,
+    FulfillmentInput,
+    FulfillmentReport,
+    FulfillmentResult,
+    PlaceHold,
+    ReleaseHold,
+    Resume,
+)
+from workflows.order_details import fulfillment_details
+from workflows.reactor import Deadline, StepAbandonedError
+
 with workflow.unsafe.imports_passed_through():
     from activities.deliver import DeliverActivities, HandOverTask
     from activities.give_back import GiveBackActivities, GiveBackTask, GivenBack
@@ -23,20 +38,6 @@ with workflow.unsafe.imports_passed_through():
     )
     from domain.fulfillments import FulfillmentStatus, PackageLine, PackageStatus
     from domain.stages import Choice
-    from workflows.fulfillment_core import FulfillmentCore
-    from workflows.fulfillment_node import ConfirmedCancel, ExpiredPickup, Fact, NodeWork
-    from workflows.messages import (
-        ChangeAddress,
-        FulfillmentCancel,
-        FulfillmentInput,
-        FulfillmentReport,
-        FulfillmentResult,
-        PlaceHold,
-        ReleaseHold,
-        Resume,
-    )
-    from workflows.order_details import fulfillment_details
-    from workflows.reactor import Deadline, StepAbandonedError
 
 SUSPECT = {ShortReason.NOT_FOUND.value, ShortReason.DAMAGED.value}
 """Short picks for these reasons make the units suspect until somebody counts (DESIGN section 7)."""

@@ -5,6 +5,11 @@ from typing import Any
 from temporalio import workflow
 from temporalio.common import SearchAttributeUpdate
 
+from workflows.messages import FulfillmentInput
+from workflows.order_details import fulfillment_details, moment
+from workflows.reactor import Deadline, Reactor
+from workflows.search_attributes import BLOCKED_STEP, CARRIERS, FULFILLMENT_STATUS
+
 with workflow.unsafe.imports_passed_through():
     from activities.deliver import DeliverActivities
     from activities.recording import FulfillmentRecord
@@ -19,10 +24,6 @@ with workflow.unsafe.imports_passed_through():
     from domain.fulfillments import FulfillmentStatus
     from domain.plans import FulfillmentView, TimelineEntry
     from domain.stages import Choice
-    from workflows.messages import FulfillmentInput
-    from workflows.order_details import fulfillment_details, moment
-    from workflows.reactor import Deadline, Reactor
-    from workflows.search_attributes import BLOCKED_STEP, CARRIERS, FULFILLMENT_STATUS
 
 
 class FulfillmentCore(Reactor):

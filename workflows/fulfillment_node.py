@@ -6,6 +6,10 @@ from dataclasses import dataclass
 
 from temporalio import workflow
 
+from workflows.fulfillment_core import FulfillmentCore
+from workflows.messages import ChangeAddress, FulfillmentCancel
+from workflows.reactor import Deadline, StepAbandonedError
+
 with workflow.unsafe.imports_passed_through():
     from activities.give_back import CancelReplied, CancelTask, GiveBackActivities
     from activities.pick import AddressTaken, HandedToNode, NodeTask, PickActivities, PickTask
@@ -19,9 +23,6 @@ with workflow.unsafe.imports_passed_through():
     )
     from domain.fulfillments import FulfillmentStatus, Package, PackageLine
     from domain.stages import Choice
-    from workflows.fulfillment_core import FulfillmentCore
-    from workflows.messages import ChangeAddress, FulfillmentCancel
-    from workflows.reactor import Deadline, StepAbandonedError
 
 SILENT = "silent"
 

@@ -6,28 +6,29 @@ from temporalio import workflow
 from temporalio.common import VersioningBehavior
 from temporalio.exceptions import ApplicationError
 
+from workflows.messages import (
+    Amend,
+    Answer,
+    Cancel,
+    ChangeAddress,
+    OrderInput,
+    OrderReport,
+    OrderResult,
+    PlaceHold,
+    ReleaseHold,
+    Resume,
+    Timeline,
+    Vote,
+)
+from workflows.order_approval import Approval
+from workflows.order_commands import Command, Commands
+from workflows.order_core import OrderCore
+from workflows.order_details import order_details
+from workflows.order_planning import Planning
+
 with workflow.unsafe.imports_passed_through():
     from domain.events import FulfillmentProgress, Replanned, SupplyGranted
     from domain.orders import OrderType
-    from workflows.messages import (
-        Amend,
-        Answer,
-        Cancel,
-        ChangeAddress,
-        OrderInput,
-        OrderReport,
-        OrderResult,
-        PlaceHold,
-        ReleaseHold,
-        Resume,
-        Timeline,
-        Vote,
-    )
-    from workflows.order_approval import Approval
-    from workflows.order_commands import Command, Commands
-    from workflows.order_core import OrderCore
-    from workflows.order_details import order_details
-    from workflows.order_planning import Planning
 
 
 @workflow.defn(name="OrderWorkflow", versioning_behavior=VersioningBehavior.AUTO_UPGRADE)
@@ -63,6 +64,7 @@ class OrderWorkflow:
             self._planning.promise,
             self._planning.plan,
             self._planning.release,
+            self._planning.look_again,
             self._planning.give_up_backorder,
             self._continue_as_new,
         ]

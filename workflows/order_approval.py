@@ -5,6 +5,11 @@ from typing import Literal
 
 from temporalio import workflow
 
+from workflows.messages import Answer, Vote
+from workflows.order_core import OrderCore
+from workflows.order_state import AskedApproval
+from workflows.reactor import Deadline
+
 with workflow.unsafe.imports_passed_through():
     from activities.approval import (
         ApprovalActivities,
@@ -17,10 +22,6 @@ with workflow.unsafe.imports_passed_through():
     from domain.approvals import Ballot, count_vote
     from domain.plans import OrderFacts
     from domain.process_policy import ApprovalRule
-    from workflows.messages import Answer, Vote
-    from workflows.order_core import OrderCore
-    from workflows.order_state import AskedApproval
-    from workflows.reactor import Deadline
 
 
 class Approval:

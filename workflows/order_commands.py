@@ -4,6 +4,21 @@ from collections import deque
 
 from temporalio import workflow
 
+from workflows.messages import (
+    Amend,
+    Cancel,
+    CancelLine,
+    ChangeAddress,
+    FulfillmentCancel,
+    PlaceHold,
+    ReleaseHold,
+)
+from workflows.order_approval import Approval
+from workflows.order_core import OrderCore
+from workflows.order_planning import Planning
+from workflows.order_state import PendingPlan
+from workflows.reactor import Deadline, StepAbandonedError
+
 with workflow.unsafe.imports_passed_through():
     from activities.change import AddressTask, ChangeActivities
     from activities.orders import OrderTask
@@ -13,20 +28,6 @@ with workflow.unsafe.imports_passed_through():
     from domain.plans import OrderFacts, Plan, PlanLine, PlannedFulfillment
     from domain.quantities import Bucket
     from domain.stages import Choice, Hold
-    from workflows.messages import (
-        Amend,
-        Cancel,
-        CancelLine,
-        ChangeAddress,
-        FulfillmentCancel,
-        PlaceHold,
-        ReleaseHold,
-    )
-    from workflows.order_approval import Approval
-    from workflows.order_core import OrderCore
-    from workflows.order_planning import Planning
-    from workflows.order_state import PendingPlan
-    from workflows.reactor import Deadline, StepAbandonedError
 
 Command = Cancel | ChangeAddress | Amend | PlaceHold | ReleaseHold | SupplyGranted | Replanned
 

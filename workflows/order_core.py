@@ -8,26 +8,27 @@ from temporalio import workflow
 from temporalio.common import SearchAttributeKey, SearchAttributeUpdate
 from temporalio.exceptions import ApplicationError
 
+from workflows.messages import Answer, OrderInput
+from workflows.order_details import awaited, order_details
+from workflows.order_state import OrderState
+from workflows.reactor import Deadline, Reactor
+from workflows.search_attributes import (
+    AT_RISK,
+    BLOCKED_STEP,
+    CARRIERS,
+    FULFILLMENT_NODES,
+    ORDER_STATUS,
+    PENDING_APPROVAL,
+    PROMISE_DATE,
+    SLA_DUE_AT,
+)
+
 with workflow.unsafe.imports_passed_through():
     from activities.orders import OrderActivities, OrderTask
     from activities.recording import OrderRecord
     from domain.order_book import OrderBook
     from domain.plans import OrderFacts, OrderView, TimelineEntry
     from domain.stages import CLOSED_STAGES, Choice
-    from workflows.messages import Answer, OrderInput
-    from workflows.order_details import awaited, order_details
-    from workflows.order_state import OrderState
-    from workflows.reactor import Deadline, Reactor
-    from workflows.search_attributes import (
-        AT_RISK,
-        BLOCKED_STEP,
-        CARRIERS,
-        FULFILLMENT_NODES,
-        ORDER_STATUS,
-        PENDING_APPROVAL,
-        PROMISE_DATE,
-        SLA_DUE_AT,
-    )
 
 
 class OrderCore(Reactor):

@@ -2,14 +2,25 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
+from datetime import timedelta
+from typing import Any
 
 from temporalio import workflow
-from temporalio.common import SearchAttributePair, TypedSearchAttributes
-from temporalio.exceptions import ChildWorkflowError
+from temporalio.common import RetryPolicy, SearchAttributePair, TypedSearchAttributes
+from temporalio.exceptions import ChildWorkflowError, WorkflowAlreadyStartedError
 from temporalio.workflow import ChildWorkflowHandle, ParentClosePolicy
 
+from workflows.fulfillment import FulfillmentWorkflow
+from workflows.messages import FulfillmentInput, FulfillmentResult
+from workflows.order_core import OrderCore
+from workflows.order_details import fulfillment_summary, moment
+from workflows.order_state import PendingPlan, WaitingBackorder
+from workflows.reactor import DATABASE_TIMEOUT, Deadline
+from workflows.search_attributes import FULFILLMENT_NODES, FULFILLMENT_STATUS
+
 with workflow.unsafe.imports_passed_through():
+    from activities.deliver import DeliverActivities, FinalTask
     from activities.promise import PromiseActivities, Promised
     from activities.release import Claimed, ClaimTask, ReleaseActivities
     from activities.reserve import (
@@ -38,17 +49,11 @@ with workflow.unsafe.imports_passed_through():
     from domain.quantities import Bucket
     from domain.routing.decision import Exclusion
     from domain.stages import Choice, Hold
-    from workflows.fulfillment import FulfillmentWorkflow
-    from workflows.messages import FulfillmentInput, FulfillmentResult
-    from workflows.order_core import OrderCore
-    from workflows.order_details import fulfillment_summary, moment
-    from workflows.order_state import PendingPlan, WaitingBackorder
-    from workflows.reactor import Deadline
-    from workflows.search_attributes import FULFILLMENT_NODES, FULFILLMENT_STATUS
 
 PAYMENT_HOLD = "payment"
 AT_THE_NODE = {REJECTED, *(reason.value for reason in ShortReason)}
 """Reasons for which the node that gave units back is not asked for them again."""
+ROWS_INTERVAL = timedelta(minutes=5)
 MOST_REFUSALS = 10
 """How often one planning round may be refused at reserve before its units wait for supply."""
 
@@ -119,7 +124,7 @@ class Planning:
             return True
         refused: list[Exclusion] = []
         for _ in range(MOST_REFUSALS):
-            plan = await self._route(tuple(refused))
+            plan = await self._route(tuple(refused), self._core.state.book.units(Bucket.OPEN))
             if not plan.fulfillments:
                 break
             short = await self._reserve(plan)
@@ -146,23 +151,22 @@ class Planning:
         if resume.choice is Choice.CANCEL:
             core.cancel_everything(f"{resume.park_id}/cancel", "No node could serve the order")
 
-    async def _route(self, refused: tuple[Exclusion, ...]) -> Plan:
+    async def _route(self, refused: tuple[Exclusion, ...], units: dict[str, int]) -> Plan:
         core, state = self._core, self._core.state
         state.plan_version += 1
         task = RouteTask(
             **core.task_fields,
-            units=state.book.units(Bucket.OPEN),
+            units=units,
             plan_version=state.plan_version,
             rerouted=state.plan_version > 1,
             exclusions=(*state.exclusions, *refused),
             promised_deliver_by=state.promise_at,
         )
-        units = sum(task.units.values())
         plan = await core.call(
             RouteActivities.route,
             task,
             Plan,
-            summary=f"Route {units} units (plan {task.plan_version})",
+            summary=f"Route {sum(units.values())} units (plan {task.plan_version})",
             choices=(Choice.RETRY, Choice.CANCEL),
         )
         state.decision_id = plan.decision_id
@@ -217,7 +221,11 @@ class Planning:
         state.book.move_all(lines, Bucket.OPEN, Bucket.BACKORDERED)
         now = workflow.now()
         if state.backorder is None:
-            state.backorder = WaitingBackorder(since=now, until=now + core.timings.backorder)
+            state.backorder = WaitingBackorder(
+                since=now,
+                until=now + core.timings.backorder,
+                look_at=now + core.timings.backorder_look,
+            )
         state.at_risk = True
         core.note("backordered", f"{sum(short.values())} units wait for supply")
         task = BackorderTask(
@@ -264,6 +272,23 @@ class Planning:
     def _end_backorder_if_empty(self) -> None:
         if not self._core.state.book.units(Bucket.BACKORDERED):
             self._core.state.backorder = None
+
+    async def look_again(self) -> bool:
+        """See whether stock that others gave back can serve what waits.
+
+        Arriving supply is granted in the store; units that a cancel or a rejection freed are not.
+        """
+        core, state = self._core, self._core.state
+        waiting = state.backorder
+        if waiting is None or workflow.now() < waiting.look_at or core.has_news():
+            return False
+        waiting.look_at = workflow.now() + (workflow.now() - waiting.since)
+        plan = await self._route((), state.book.units(Bucket.BACKORDERED))
+        found = _units(line for planned in plan.fulfillments for line in planned.lines)
+        if found:
+            await self.drop_backorder(dict(found), Bucket.OPEN)
+            core.note("routed", f"{found.total()} units that waited can be supplied now")
+        return True
 
     async def give_up_backorder(self) -> bool:
         """After the longest wait: cancel what is left, or ask a person, as the policy says."""
@@ -405,25 +430,46 @@ class Planning:
         ]
 
     async def _start(self, order: FulfillmentOrder, planned: PlannedFulfillment) -> None:
-        handle = await workflow.start_child_workflow(
-            FulfillmentWorkflow.run,
-            FulfillmentInput(
-                order=order,
-                node_place=planned.node_place,
-                connection_id=planned.connection_id,
-                connection_kind=planned.connection_kind,
-                carrier_connection_id=planned.carrier_connection_id,
-                carrier=planned.carrier,
-                timings=self._core.timings,
-            ),
-            id=f"fulfillment-{order.fulfillment_id}",
-            parent_close_policy=ParentClosePolicy.ABANDON,
-            search_attributes=_child_attributes(order),
-            static_summary=fulfillment_summary(order),
+        start = FulfillmentInput(
+            order=order,
+            node_place=planned.node_place,
+            connection_id=planned.connection_id,
+            connection_kind=planned.connection_kind,
+            carrier_connection_id=planned.carrier_connection_id,
+            carrier=planned.carrier,
+            timings=self._core.timings,
         )
-        watcher = asyncio.create_task(self._watch(order.fulfillment_id, handle))
+        try:
+            handle = await workflow.start_child_workflow(
+                FulfillmentWorkflow.run,
+                start,
+                id=f"fulfillment-{order.fulfillment_id}",
+                parent_close_policy=ParentClosePolicy.ABANDON,
+                search_attributes=_child_attributes(order),
+                static_summary=fulfillment_summary(order),
+            )
+        except WorkflowAlreadyStartedError:
+            # The order was reset to before this release: its fulfillment goes on as it was.
+            self._keep(self._watch_rows(order.fulfillment_id))
+        else:
+            self._keep(self._watch(order.fulfillment_id, handle))
+
+    def _keep(self, watching: Coroutine[Any, Any, None]) -> None:
+        watcher = asyncio.create_task(watching)
         self._watchers.add(watcher)
         watcher.add_done_callback(self._watchers.discard)
+
+    async def _watch_rows(self, fulfillment_id: str) -> None:
+        """Wait for the end of a fulfillment that has another parent; its reports come anyway."""
+        final = await workflow.execute_activity_method(
+            DeliverActivities.final_report,
+            FinalTask(fulfillment_id=fulfillment_id),
+            start_to_close_timeout=DATABASE_TIMEOUT,
+            retry_policy=RetryPolicy(initial_interval=ROWS_INTERVAL, backoff_coefficient=1),
+            summary=f"Wait for the end of {fulfillment_id}",
+        )
+        self._results.append(final)
+        self._core.wake()
 
     async def _watch(
         self,
@@ -508,7 +554,7 @@ class Planning:
             unless=self._core.has_news,
         )
         if answer is not None:
-            self._failed.pop(0)
+            self._keep(self._watch_rows(self._failed.pop(0)))
         return True
 
     def deadlines(self) -> list[Deadline]:
@@ -522,14 +568,15 @@ class Planning:
                 if not pending.replanned
             ]
         if state.backorder is not None:
+            found.append(Deadline(state.backorder.look_at, "look again for stock"))
             found.append(Deadline(state.backorder.until, "give up waiting for supply"))
         return found
 
 
-def _units(missing: Iterable[PlanShortage]) -> Counter[str]:
+def _units(parts: Iterable[PlanShortage | PlanLine]) -> Counter[str]:
     units: Counter[str] = Counter()
-    for shortage in missing:
-        units[shortage.line_id] += shortage.quantity
+    for part in parts:
+        units[part.line_id] += part.quantity
     return units
 
 

@@ -37,10 +37,11 @@ class AskedApproval(_Mutable):
 
 
 class WaitingBackorder(_Mutable):
-    """Since when units wait for supply, and until when."""
+    """Since when units wait for supply, until when, and when to look for freed stock."""
 
     since: datetime
     until: datetime
+    look_at: datetime
 
 
 class OrderState(_Mutable):

@@ -16,10 +16,11 @@ from temporalio import workflow
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError, FailureError
 
+from workflows.messages import Resume
+
 with workflow.unsafe.imports_passed_through():
     from domain.process_policy import Timings
     from domain.stages import Attention, Choice
-    from workflows.messages import Resume
 
 Result = TypeVar("Result")
 Action = Callable[[], Awaitable[bool]]

@@ -13,7 +13,7 @@ from temporalio.testing import WorkflowEnvironment
 
 from store.engine import open_engine
 from tests.workflow.world import World, running, settings_for
-from worker.plugin import doms_plugin
+from worker.plugin import doms_plugin, sandbox
 from workflows.search_attributes import SEARCH_ATTRIBUTES
 
 _TYPES = {
@@ -32,7 +32,7 @@ async def skipping_server() -> AsyncIterator[WorkflowEnvironment]:
     if not binary.exists():
         pytest.skip(f"no {binary.name} beside {sys.executable}: run make install")
     async with await WorkflowEnvironment.start_time_skipping(
-        test_server_existing_path=str(binary), plugins=[doms_plugin()]
+        test_server_existing_path=str(binary), plugins=[doms_plugin(sandbox())]
     ) as env:
         request = AddSearchAttributesRequest(namespace=env.client.namespace)
         for name, kind in SEARCH_ATTRIBUTES.items():

@@ -44,7 +44,8 @@ async def test_supply_that_suffices_for_a_part_is_granted_to_that_part(world: Wo
     await world.until_fulfillment("W-1-1", "acknowledged")
     await world.ship_and_deliver("W-1-1")
     world.stock(dc_2__TEA=1)
-    await world.sent_again("W-1-2", plan=3)
+    await world.until(lambda: "reserved" in world.quantities()["1"], "the rest is granted")
+    await world.sent_again("W-1-2")
     # then
     assert await world.result(order) == ("completed", 2, 0)
     assert world.sellable() == {}
@@ -98,7 +99,8 @@ async def test_a_person_may_wait_on(world: World) -> None:
     await world.choose(order, park_id, "retry")
     await world.until_shown(order, "backordered")
     world.stock(dc_1__TEA=2)
-    await world.sent_again("W-1-1", plan=2)
+    await world.until_shown(order, "reserved")
+    await world.sent_again("W-1-1")
     # then
     assert await world.result(order) == ("completed", 2, 0)
     world.nothing_is_astray()
@@ -175,4 +177,25 @@ async def test_a_cancel_that_crosses_a_grant_cancels_what_was_granted(world: Wor
     # then
     assert await world.result(order) == ("cancelled", 0, 2)
     assert world.sellable() == {"dc-1": 2}
+    world.nothing_is_astray()
+
+
+async def test_stock_that_another_order_gave_back_serves_an_order_that_waits(world: World) -> None:
+    # given: the only two units are reserved for another order
+    world.prepare()
+    world.stock(dc_1__TEA=2)
+    other = await world.submit(document("W-0", external_id="W-0"))
+    await world.until_shown(other, "reserved")
+    order = await world.submit(document())
+    await world.until_shown(order, "backordered")
+    # when: that order is cancelled, and the one that waits looks again
+    await world.cancel(other)
+    assert await world.result(other) == ("cancelled", 0, 2)
+    await world.skip(minutes=61)
+    # then
+    await world.until_shown(order, "reserved")
+    await world.skip(minutes=31)
+    await world.until_fulfillment("W-1-1", "acknowledged")
+    await world.ship_and_deliver("W-1-1")
+    assert await world.result(order) == ("completed", 2, 0)
     world.nothing_is_astray()

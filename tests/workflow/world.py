@@ -5,7 +5,7 @@ The Temporal server skips time, so that days of waiting take milliseconds.
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -14,12 +14,14 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from google.protobuf.message import Message
 from sqlalchemy import Engine
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import WorkflowExecutionStatus
 from temporalio.api.workflow.v1 import WorkflowExecutionInfo
 from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionRequest
 from temporalio.client import Client, WorkflowHandle
+from temporalio.service import RPCError
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
@@ -344,9 +346,10 @@ class World:
         seen: list[str] = []
 
         async def shows() -> bool:
-            report = await self.report(handle)
-            seen[:] = [report.view.displayed]
-            return report.view.displayed == displayed
+            # A query of a workflow that just closes or continues as new may find nobody.
+            with suppress(RPCError):
+                seen[:] = [(await self.report(handle)).view.displayed]
+            return seen == [displayed]
 
         try:
             await self.until(shows, displayed)
@@ -568,6 +571,13 @@ class World:
 
         await self.until(has, f"{name} is {value}")
 
+    async def plain_history(self, workflow_id: str) -> str:
+        """All that a history says, its payloads readable."""
+        history = await self.client.get_workflow_handle(workflow_id).fetch_history()
+        return "\n".join(
+            value.decode(errors="replace") for event in history.events for value in _texts(event)
+        )
+
     def nothing_is_astray(self) -> None:
         """The books are right, and no order holds anything any more."""
         self.books_are_right()
@@ -608,6 +618,23 @@ class World:
     def now(self) -> datetime:
         """The world's time."""
         return datetime.now(UTC) + self.skipped + timedelta(seconds=1)
+
+
+def _texts(message: Message) -> Iterator[bytes]:
+    """Every string and payload of a protobuf message, whatever it is nested in."""
+    for field_descriptor, value in message.ListFields():
+        values = value
+        if isinstance(value, str | bytes) or not isinstance(value, Iterable):
+            values = [value]
+        elif field_descriptor.message_type and field_descriptor.message_type.GetOptions().map_entry:
+            values = [*value.keys(), *value.values()]
+        for one in values:
+            if isinstance(one, Message):
+                yield from _texts(one)
+            elif isinstance(one, str):
+                yield one.encode()
+            elif isinstance(one, bytes):
+                yield one
 
 
 @asynccontextmanager
