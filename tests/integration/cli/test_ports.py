@@ -1,0 +1,67 @@
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from config.settings import Settings
+from starter.commands.ports import choose_ports, is_free, remembered_ports
+from starter.supervisor import SupervisorError
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        yield server.getsockname()[1]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def test_a_default_that_is_taken_is_replaced_by_a_free_port(tmp_path: Path, taken: int) -> None:
+    settings = Settings(home=tmp_path).model_copy(update={"api_port": taken})
+    settings.model_fields_set.discard("api_port")
+
+    ports = choose_ports(settings)
+
+    assert ports.api != taken
+    assert is_free(ports.api)
+    assert len(set(ports.model_dump().values())) == 7
+
+
+def test_a_port_that_was_asked_for_and_is_taken_is_an_error(tmp_path: Path, taken: int) -> None:
+    settings = Settings(home=tmp_path, api_port=taken)
+
+    with pytest.raises(SupervisorError, match=f"port {taken} for api is taken: set DOMS_API_PORT"):
+        choose_ports(settings)
+
+
+def test_a_port_that_was_asked_for_is_used(tmp_path: Path) -> None:
+    port = free_port()
+
+    assert choose_ports(Settings(home=tmp_path, wms_port=port)).wms == port
+
+
+def test_the_same_ports_are_used_the_next_time(tmp_path: Path) -> None:
+    first = choose_ports(Settings(home=tmp_path))
+
+    assert remembered_ports(tmp_path) == first
+    assert choose_ports(Settings(home=tmp_path)) == first
+
+
+def test_a_broken_memory_of_ports_is_no_memory(tmp_path: Path) -> None:
+    (tmp_path / "ports.json").write_text('{"api": "x"}')
+
+    assert remembered_ports(tmp_path) is None
+    assert remembered_ports(tmp_path / "nowhere") is None
+
+
+def test_a_temporal_address_without_a_port_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SupervisorError, match="write it as host:port"):
+        choose_ports(Settings(home=tmp_path, temporal_address="somewhere"))
