@@ -13,6 +13,7 @@ from domain.plans import FulfillmentView
 from domain.stages import Attention
 from domain.values import Model, UtcTime
 from store.columns import changed, query, statement
+from store.shown import show_order
 
 _ADD = statement(
     "INSERT INTO fulfillments (fulfillment_id, order_id, plan_version, node_id, ship_group,"
@@ -243,6 +244,8 @@ def record_fulfillment(session: Session, view: FulfillmentView, now: datetime) -
     ]
     if packages_rows:
         session.execute(_PUT_PACKAGE, packages_rows)
+    if view.revision > 1 or attention is not None:  # the first one says only that it was handed on
+        show_order(session, view.order_id)
     return True
 
 

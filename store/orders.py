@@ -23,6 +23,7 @@ from store.columns import changed, query, statement
 from store.engine import is_sqlite
 from store.fulfillments import FulfillmentPage, fulfillments_of
 from store.network import base_currency, exchange_rates
+from store.shown import show_order
 from store.timeline import timeline
 
 _ORDERS = SQLModel.metadata.tables["orders"]
@@ -301,6 +302,8 @@ def record_order(session: Session, view: OrderView, now: datetime) -> bool:
     ]
     if lines and changed(session, _RECORD_LINE, lines) < len(lines):
         _add_amended_lines(session, view, lines)
+    if not view.closed and any(line.released for line in view.lines.values()):
+        show_order(session, view.order_id)
     return True
 
 
