@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from temporalio.client import WorkflowUpdateFailedError
 
-import activities.route
+from activities import kernel
 from domain.errors import UnknownReferenceError
 from domain.fulfillments import FulfillmentLine, FulfillmentOrder
 from domain.network import ConnectionClass
@@ -99,6 +99,7 @@ async def test_a_refused_update_says_why_and_leaves_no_trace(
 ) -> None:
     # given
     order = await reserved(world)
+    await world.until_attribute("order-W-1", "OrderStatus", "reserved")
     before = await events(order)
     # when
     with pytest.raises(WorkflowUpdateFailedError) as refusal:
@@ -220,14 +221,14 @@ async def test_a_step_that_fails_for_good_waits_for_a_person_and_goes_on(
     # given
     world.prepare()
     world.stock(dc_1__TEA=5)
-    real, broken = activities.route.decide_plan, [True]
+    real, broken = kernel.decide_plan, [True]
 
     def decide(*args: Any, **options: Any) -> Any:
         if broken:
             raise UnknownReferenceError("no policy of that version")
         return real(*args, **options)
 
-    monkeypatch.setattr(activities.route, "decide_plan", decide)
+    monkeypatch.setattr("activities.route.decide_plan", decide)
     order: Any = await world.submit(document())
     # when
     report = await world.until_shown(order, "attention: route")
@@ -269,7 +270,7 @@ async def test_an_order_that_is_stuck_may_be_cancelled(
     def decide(*_: Any, **__: Any) -> Any:
         raise UnknownReferenceError("no policy of that version")
 
-    monkeypatch.setattr(activities.route, "decide_plan", decide)
+    monkeypatch.setattr("activities.route.decide_plan", decide)
     order = await world.submit(document())
     await world.until_shown(order, "attention: route")
     # when
@@ -285,6 +286,8 @@ async def test_an_order_whose_fulfillment_already_runs_waits_for_its_end(world: 
     world.prepare()
     world.stock(dc_1__TEA=5)
     order = await world.reserved(document())
+    await order.signal("hold", PlaceHold(request_id="h-1"))
+    await world.skip(minutes=31)
     world.wms.outages = 1_000_000
     fulfillment = FulfillmentOrder(
         fulfillment_id="W-1-1",
@@ -307,7 +310,7 @@ async def test_an_order_whose_fulfillment_already_runs_waits_for_its_end(world: 
         task_queue=world.settings.orders_task_queue,
     )
     # when
-    await world.skip(minutes=31)
+    await order.signal("release_hold", ReleaseHold(request_id="r-1"))
     await world.until(lambda: len(world.page().fulfillments) == 1, "it is released")
     world.wms.outages = 0
     await world.until_fulfillment("W-1-1", "acknowledged")

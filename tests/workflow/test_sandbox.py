@@ -12,7 +12,7 @@ from workflows.order import OrderWorkflow
 
 
 @pytest.mark.parametrize("workflow_class", [OrderWorkflow, FulfillmentWorkflow])
-def test_a_workflow_imports_into_the_sandbox_only_modules_of_workflows(
+async def test_a_workflow_imports_into_the_sandbox_only_modules_of_workflows(
     workflow_class: type,
 ) -> None:
     # given: the sandbox of all tests, which also tells what it loads anew for a workflow

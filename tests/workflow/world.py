@@ -5,7 +5,15 @@ The Temporal server skips time, so that days of waiting take milliseconds.
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -622,12 +630,12 @@ class World:
 
 def _texts(message: Message) -> Iterator[bytes]:
     """Every string and payload of a protobuf message, whatever it is nested in."""
-    for field_descriptor, value in message.ListFields():
-        values = value
-        if isinstance(value, str | bytes) or not isinstance(value, Iterable):
-            values = [value]
-        elif field_descriptor.message_type and field_descriptor.message_type.GetOptions().map_entry:
+    for _, value in message.ListFields():
+        values: Iterable[Any] = [value]
+        if isinstance(value, Mapping):
             values = [*value.keys(), *value.values()]
+        elif isinstance(value, Sequence) and not isinstance(value, str | bytes):
+            values = value
         for one in values:
             if isinstance(one, Message):
                 yield from _texts(one)
