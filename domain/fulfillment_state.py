@@ -4,6 +4,7 @@ Units are counted once, whatever the order or repetition of the reports: each as
 back (short, rejected, lost), cancelled, or still expected; the status follows from the packages.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Self
@@ -117,22 +118,31 @@ class FulfillmentState(Model):
         lines = tuple(LineState(line_id=x, asked=quantity) for x, quantity in asked.items())
         return cls(order=order, lines=lines)
 
-    def packed(self, line_id: str) -> int:
-        """Units of the line in any package."""
-        return _contents(self.packages, line_id)
+    # By line at once: an order has up to 1,000 lines, each of them in a package of as many.
 
-    def shipped(self, line_id: str) -> int:
-        """Units of the line that left the node and were not given up."""
-        return _contents((x for x in self.packages if x.status in _ON_THE_WAY), line_id)
+    @property
+    def packed(self) -> Counter[str]:
+        """Line id -> units in any package."""
+        return _units(self.packages)
 
-    def delivered(self, line_id: str) -> int:
-        """Units of the line that reached the customer."""
-        there = (x for x in self.packages if x.status is PackageStatus.DELIVERED)
-        return _contents(there, line_id)
+    @property
+    def shipped(self) -> Counter[str]:
+        """Line id -> units that left the node and were not given up."""
+        return _units(x for x in self.packages if x.status in _ON_THE_WAY)
 
-    def picked(self, line: LineState) -> int:
-        """Units picked, as reported or as packing implies."""
-        return min(max(line.reported_picked, self.packed(line.line_id)), line.expected)
+    @property
+    def delivered(self) -> Counter[str]:
+        """Line id -> units that reached the customer."""
+        return _units(x for x in self.packages if x.status is PackageStatus.DELIVERED)
+
+    @property
+    def picked(self) -> dict[str, int]:
+        """Line id -> units picked, as reported or as packing implies."""
+        packed = self.packed
+        return {
+            x.line_id: min(max(x.reported_picked, packed[x.line_id]), x.expected)
+            for x in self.lines
+        }
 
     @property
     def expected(self) -> int:
@@ -142,7 +152,8 @@ class FulfillmentState(Model):
     @property
     def handed_over(self) -> bool:
         """Whether all that is left of it has left the node."""
-        left = all(line.expected == self.shipped(line.line_id) for line in self.lines)
+        shipped = self.shipped
+        left = all(line.expected == shipped[line.line_id] for line in self.lines)
         return left and self.expected > 0
 
     @property
@@ -156,9 +167,10 @@ class FulfillmentState(Model):
             return FulfillmentStatus.COLLECTED if self.collected and arrived else status
         if self.node_status is FulfillmentStatus.READY_FOR_PICKUP:
             return self.node_status
-        if all(line.expected == self.packed(line.line_id) for line in self.lines):
+        packed = self.packed
+        if all(line.expected == packed[line.line_id] for line in self.lines):
             return self._least_advanced_package()
-        if any(self.picked(line) for line in self.lines):
+        if any(self.picked.values()):
             return FulfillmentStatus.PICKING
         return min(self.node_status, FulfillmentStatus.PICKING, key=_AT_NODE.index)
 
@@ -192,6 +204,15 @@ class FulfillmentState(Model):
 
 def _contents(packages: Iterable[Package], line_id: str) -> int:
     return sum(x.quantity for package in packages for x in package.lines if x.line_id == line_id)
+
+
+def _units(packages: Iterable[Package]) -> Counter[str]:
+    """Line id -> units in those packages."""
+    units: Counter[str] = Counter()
+    for package in packages:
+        for line in package.lines:
+            units[line.line_id] += line.quantity
+    return units
 
 
 LineUnits = tuple[tuple[str, int], ...]
@@ -284,9 +305,11 @@ class _Draft:
                 self.take_out(package, line_id, taken)
 
     def take_out(self, package: Package, line_id: str, quantity: int) -> None:
-        left = {x.line_id: x.quantity for x in package.lines}
-        left[line_id] -= quantity
-        lines = _lines(left)
+        lines = tuple(
+            x if x.line_id != line_id else x.model_copy(update={"quantity": x.quantity - quantity})
+            for x in package.lines
+            if x.line_id != line_id or x.quantity > quantity
+        )
         if lines:
             changed = package.model_copy(update={"lines": lines})
             self.packages[package.package_id] = changed
@@ -313,21 +336,16 @@ def _finish(before: FulfillmentState, draft: _Draft) -> Outcome:
     return after, Effects(
         shortfalls=shortfalls,
         needs_labels=bool(after.unlabelled),
-        handed_over_lines=_more(before, after, FulfillmentState.shipped),
-        delivered_lines=_more(before, after, FulfillmentState.delivered),
+        handed_over_lines=_more(after, before.shipped, after.shipped),
+        delivered_lines=_more(after, before.delivered, after.delivered),
         cancelled=tuple(x for x in cancelled if x[1] > 0),
         needs_attention=draft.trouble,
         closed=after.is_closed,
     )
 
 
-def _more(
-    before: FulfillmentState,
-    after: FulfillmentState,
-    count: Callable[[FulfillmentState, str], int],
-) -> LineUnits:
-    ids = [line.line_id for line in after.lines]
-    more = [(line_id, count(after, line_id) - count(before, line_id)) for line_id in ids]
+def _more(state: FulfillmentState, before: Counter[str], after: Counter[str]) -> LineUnits:
+    more = [(x.line_id, after[x.line_id] - before[x.line_id]) for x in state.lines]
     return tuple(x for x in more if x[1] > 0)
 
 
@@ -701,12 +719,13 @@ def _unsettled(state: FulfillmentState) -> list[Package]:
 
 
 def _line_progress(state: FulfillmentState) -> tuple[LineProgress, ...]:
+    picked, shipped, delivered = state.picked, state.shipped, state.delivered
     return tuple(
         LineProgress(
             line_id=line.line_id,
-            picked=state.picked(line),
-            shipped=state.shipped(line.line_id),
-            delivered=state.delivered(line.line_id),
+            picked=picked[line.line_id],
+            shipped=shipped[line.line_id],
+            delivered=delivered[line.line_id],
             cancelled=line.cancelled,
             returned_to_order=sum(line.given_back.values()),
         )

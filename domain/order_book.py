@@ -141,11 +141,22 @@ class OrderBook(_Mutable):
 
     def quantities(self, line_id: str) -> LineQuantities:
         """Where the units of a line are."""
+        return self._quantities(line_id, self._asked())
+
+    def _asked(self) -> dict[str, dict[str, int]]:
+        """Line id -> fulfillment id -> units it was asked for."""
+        asked: dict[str, dict[str, int]] = {}
+        for fulfillment_id, track in self.tracks.items():
+            for line in track.order.lines:
+                of_line = asked.setdefault(line.line_id, {})
+                of_line[fulfillment_id] = of_line.get(fulfillment_id, 0) + line.quantity
+        return asked
+
+    def _quantities(self, line_id: str, asked_of: dict[str, dict[str, int]]) -> LineQuantities:
         own = self.lines[line_id]
         released = picked = shipped = delivered = cancelled = 0
-        for track in self.tracks.values():
-            asked = sum(x.quantity for x in track.order.lines if x.line_id == line_id)
-            known = track.lines.get(line_id, LineProgress(line_id=line_id))
+        for fulfillment_id, asked in asked_of.get(line_id, {}).items():
+            known = self.tracks[fulfillment_id].lines.get(line_id, LineProgress(line_id=line_id))
             at_hand = max(known.picked, known.shipped, known.delivered)
             on_way = max(known.shipped, known.delivered)
             released += asked - known.returned_to_order - known.cancelled - at_hand
@@ -167,7 +178,8 @@ class OrderBook(_Mutable):
 
     def all_quantities(self) -> dict[str, LineQuantities]:
         """Where the units of every line are."""
-        return {line_id: self.quantities(line_id) for line_id in self.lines}
+        asked = self._asked()
+        return {line_id: self._quantities(line_id, asked) for line_id in self.lines}
 
     def units(self, bucket: Bucket) -> dict[str, int]:
         """Line id -> units the order itself holds there; lines with none are left out."""
