@@ -16,6 +16,7 @@ from starter.cli_common import (
 )
 
 key = typer.Typer(no_args_is_help=True, help="API keys.")
+network = typer.Typer(no_args_is_help=True, help="Nodes, carrier services, connections, products.")
 
 
 def register(app: typer.Typer) -> None:
@@ -30,6 +31,7 @@ def register(app: typer.Typer) -> None:
         add_help_option=False,
     )(simulators)
     app.add_typer(key, name="key")
+    app.add_typer(network, name="network")
 
 
 def up(home: HomeOption = None, as_json: JsonOption = False) -> None:
@@ -94,6 +96,34 @@ def simulators(context: typer.Context) -> int:
     from integrations.simulators.__main__ import main
 
     return main(list(context.args))
+
+
+@network.command("import")
+def import_network(
+    file: Annotated[Path, typer.Argument(help="Network as YAML, like config/sample/network.yaml.")],
+    products: Annotated[
+        Path | None, typer.Option(help="Catalogue as YAML, like config/sample/products.yaml.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Add or replace the nodes, services, connections and products that the files name."""
+    from starter.commands.local_store import import_network
+
+    nodes, known = import_network(settings_of(), file, products)
+    if as_json:
+        print_json({"nodes": nodes, "products": known})
+    else:
+        say(f"{nodes} nodes and {known} products imported")
+
+
+@key.command("revoke")
+def revoke_key(name: Annotated[str, typer.Argument(help="Whose keys to end.")]) -> int:
+    """End every API key of that name, at once."""
+    from starter.commands.local_store import revoke_api_key
+
+    ended = revoke_api_key(settings_of(), name)
+    say(f"{ended} keys ended" if ended else f"there is no key named {name}")
+    return 0 if ended else 1
 
 
 @key.command("create")
