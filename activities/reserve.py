@@ -137,6 +137,9 @@ class ReserveActivities:
     def take_grant(self, task: GrantTask) -> Plan:
         """Plan the granted units from the nodes they were granted at, and reserve that plan."""
         with transaction(self._engine) as session:
+            taken = reservations.reserved_plan(session, task.order_id, task.plan_version)
+            if taken is not None:
+                return taken  # the answer to an earlier attempt was lost
             granted = reservations.take_grant(session, task.order_id, task.reservation_id)
             order = orders.load_order(session, task.order_id, task.version)
             units: dict[str, int] = {}

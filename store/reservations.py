@@ -159,6 +159,14 @@ def load_plan(session: Session, order_id: str, plan_version: int) -> Plan:
     return Plan.model_validate(_plan_row(session, order_id, plan_version).document)
 
 
+def reserved_plan(session: Session, order_id: str, plan_version: int) -> Plan | None:
+    """The plan of that version once it was reserved, whatever became of it; None before."""
+    row = session.execute(_PLAN, {"order_id": order_id, "plan_version": plan_version}).one_or_none()
+    if row is None or row.state == "planned":
+        return None
+    return Plan.model_validate(row.document)
+
+
 def plan_state(session: Session, order_id: str, plan_version: int) -> str:
     """`planned`, `reserved`, `released` or `freed`. Raises UnknownReferenceError."""
     return str(_plan_row(session, order_id, plan_version).state)

@@ -6,6 +6,7 @@ from temporalio import workflow
 
 from workflows.messages import (
     Amend,
+    Answer,
     Cancel,
     CancelLine,
     ChangeAddress,
@@ -15,7 +16,7 @@ from workflows.messages import (
 )
 from workflows.order_approval import Approval
 from workflows.order_core import OrderCore
-from workflows.order_planning import Planning
+from workflows.order_planning import PAYMENT_HOLD, Planning
 from workflows.order_state import PendingPlan
 from workflows.reactor import Deadline, StepAbandonedError
 
@@ -25,6 +26,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.reserve import FreedUnits, FreeTask, ReserveActivities
     from domain.events import Replanned, SupplyGranted
     from domain.order_book import Track
+    from domain.orders import PaymentStatus
     from domain.plans import OrderFacts, Plan, PlanLine, PlannedFulfillment
     from domain.quantities import Bucket
     from domain.stages import Choice, Hold
@@ -81,9 +83,16 @@ class Commands:
             case SupplyGranted():
                 await self._planning.take_grant(command)
                 await self._cancel_granted()
+                self._remember(command, "Supply granted")
             case Replanned():
                 await self._planning.replan(command)
+                self._remember(command, "Re-planned")
         return True
+
+    def _remember(self, command: SupplyGranted | Replanned, text: str) -> None:
+        """What is not told to anybody is still not to be done twice, in a later run either."""
+        answer = Answer(request_id=command.request_id, done=True, text=text)
+        self._core.state.answers[command.request_id] = answer
 
     async def expire_holds(self) -> bool:
         """Lift holds whose time is over."""
@@ -349,6 +358,10 @@ class Commands:
         state.version = command.version
         state.facts = facts.model_copy(update={"approvals": core.facts.approvals})
         core.answer(command.request_id, True, f"Changed to version {command.version}")
+        is_held = any(hold.type == PAYMENT_HOLD for hold in state.holds)
+        if is_held and facts.payment is not PaymentStatus.PENDING:
+            paid = f"{command.request_id}/paid"
+            self._release_hold(ReleaseHold(request_id=paid, type=PAYMENT_HOLD))
         if less:
             lines = tuple(CancelLine(line_id=x, quantity=q) for x, q in less.items())
             cancel = Cancel(

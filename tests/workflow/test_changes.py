@@ -134,6 +134,19 @@ async def test_an_unpaid_order_is_held_until_the_payment_is_there(world: World) 
     world.nothing_is_astray()
 
 
+async def test_a_version_that_is_paid_lifts_the_hold_of_an_unpaid_order(world: World) -> None:
+    # given
+    world.prepare()
+    world.stock(dc_1__TEA=5)
+    order = await world.submit(document(payment={"status": "pending"}))
+    await world.until_shown(order, "hold: payment")
+    # when
+    await amend(world, 2, 2, payment={"status": "paid", "reference": "P-1"})
+    # then
+    await world.until_shown(order, "reserved")
+    assert world.sellable() == {"dc-1": 3}
+
+
 async def test_lifting_a_hold_that_is_not_there_changes_nothing(world: World) -> None:
     # given
     world.prepare()

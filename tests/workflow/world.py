@@ -24,14 +24,21 @@ from typing import Any
 
 from google.protobuf.message import Message
 from sqlalchemy import Engine
+from temporalio import activity
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import WorkflowExecutionStatus
 from temporalio.api.workflow.v1 import WorkflowExecutionInfo
 from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionRequest
 from temporalio.client import Client, WorkflowHandle
+from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
 from temporalio.testing import WorkflowEnvironment
-from temporalio.worker import Worker
+from temporalio.worker import (
+    ActivityInboundInterceptor,
+    ExecuteActivityInput,
+    Interceptor,
+    Worker,
+)
 
 from activities.context import Context
 from config.settings import Settings
@@ -273,6 +280,7 @@ class World:
         self.threepl = FakeNodeSystem(ships_itself=True)
         self.carrier = FakeCarrier()
         self.events = 0
+        self.loses_answers = False
         self.skipped = timedelta(0)
         self._reference = Reference()
         self._intake = Intake(engine, self._reference, clock=lambda: datetime.now(UTC))
@@ -587,17 +595,21 @@ class World:
         )
 
     def nothing_is_astray(self) -> None:
-        """The books are right, and no order holds anything any more."""
-        self.books_are_right()
-        with reading(self.engine) as session:
-            found = reporting.consistency(session)
-        assert {name: units for name, units in found.items() if units} == {}
+        """The books are right, no order holds anything any more, nothing was handed over twice."""
+        self.books_agree()
         for system in (self.wms, self.pos, self.threepl):
             assert len(system.handovers) == len(set(system.handovers))
 
     def page(self, order_id: str = "W-1") -> OrderPage:
         with reading(self.engine) as session:
             return orders.order_page(session, order_id)
+
+    def books_agree(self) -> None:
+        """The books are right, and closed orders hold nothing."""
+        self.books_are_right()
+        with reading(self.engine) as session:
+            found = reporting.consistency(session)
+        assert {name: units for name, units in found.items() if units} == {}
 
     def books_are_right(self) -> None:
         """Every unit is explained by the ledger and none is oversold."""
@@ -645,6 +657,28 @@ def _texts(message: Message) -> Iterator[bytes]:
                 yield one
 
 
+class LostAnswers(Interceptor):
+    """While the world says so, the answer to each step's first attempt is lost on its way."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002 (the SDK's name)
+        return _LosesAnswers(next, self.world)
+
+
+class _LosesAnswers(ActivityInboundInterceptor):
+    def __init__(self, following: ActivityInboundInterceptor, world: World) -> None:
+        super().__init__(following)
+        self.world = world
+
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002 (the SDK's name)
+        answer = await super().execute_activity(input)
+        if self.world.loses_answers and activity.info().attempt == 1:
+            raise ApplicationError("the answer is lost", next_retry_delay=timedelta(milliseconds=5))
+        return answer
+
+
 @asynccontextmanager
 async def running(world: World) -> AsyncIterator[World]:
     """Workers and the dispatcher at work."""
@@ -672,6 +706,7 @@ async def running(world: World) -> AsyncIterator[World]:
                     workflows=[OrderWorkflow, FulfillmentWorkflow],
                     activities=order_activities(context),
                     activity_executor=threads,
+                    interceptors=[LostAnswers(world)],
                 )
             )
             for connection in sample_network().connections:
@@ -681,6 +716,7 @@ async def running(world: World) -> AsyncIterator[World]:
                         task_queue=connection.task_queue,
                         activities=outside_activities(context),
                         activity_executor=threads,
+                        interceptors=[LostAnswers(world)],
                     )
                 )
             task = asyncio.create_task(dispatcher.run(client))
