@@ -30,6 +30,7 @@ B2B: dict[str, Any] = {
     "customer": {"account_id": "ACME"},
     "payment": {"status": "terms"},
 }
+SCRUBBED = {"identity": "recorder", "stackTrace": "left out"}
 LEVELS = {"approvals": [{"level": 1, "role": "manager"}, {"level": 2, "role": "finance"}]}
 
 Scenario = Callable[[World], Awaitable[None]]
@@ -369,11 +370,9 @@ async def record(scenario: Scenario, template: Path) -> None:
 
 
 def _anonymous(value: Any) -> Any:
-    """Without the names of the machine and process that recorded."""
+    """Without the names, processes and paths of the machine that recorded."""
     if isinstance(value, dict):
-        return {
-            key: "recorder" if key == "identity" else _anonymous(one) for key, one in value.items()
-        }
+        return {key: SCRUBBED.get(key) or _anonymous(one) for key, one in value.items()}
     return [_anonymous(one) for one in value] if isinstance(value, list) else value
 
 
