@@ -1,5 +1,10 @@
-"""Asking the kernel: one call for promise, route and grants, recorded so it can be replayed."""
+"""Asking the kernel: one way for promise, route and grants, recorded so it can be replayed.
 
+Deciding only reads; keeping the decision is a short write of its own, so that nobody waits for the
+database while the kernel works. Reserving checks everything again.
+"""
+
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy.orm import Session
@@ -7,21 +12,29 @@ from sqlalchemy.orm import Session
 from domain.orders import Order
 from domain.planning import Wanted, decision_request, plan_of
 from domain.plans import Plan
+from domain.routing.decision import Decision, DecisionRequest, Snapshot
 from domain.routing.explain import explain
+from domain.routing.policy import RoutingPolicy
 from domain.routing.solve import decide
 from store import decisions, network, orders, policies, reservations
 from store.snapshot import build_snapshot
 
 
-def decide_plan(
-    session: Session,
-    order: Order,
-    wanted: Wanted,
-    routing_policy: str,
-    now: datetime,
-    version: int,
-) -> Plan:
-    """Build the snapshot, decide, save the decision under the request's id, return the plan."""
+@dataclass(frozen=True)
+class Decided:
+    """A decision with all it looked at."""
+
+    order_id: str
+    request: DecisionRequest
+    snapshot: Snapshot
+    policy: RoutingPolicy
+    decision: Decision
+
+
+def decide_for(
+    session: Session, order: Order, wanted: Wanted, routing_policy: str, now: datetime
+) -> Decided:
+    """Build the snapshot and decide; nothing is written."""
     skus = sorted({line.sku for line in order.lines if wanted.units.get(line.line_id, 0) > 0})
     snapshot = build_snapshot(session, skus, now)
     # Units granted at a node are reserved there already, so no cool-off may send them elsewhere.
@@ -34,15 +47,31 @@ def decide_plan(
         snapshot.exchange_rates,
     )
     policy = policies.routing_policy(session, routing_policy)
-    decision = decide(request, snapshot, policy)
-    decisions.save_decision(
-        session, wanted.request_id, order.order_id, request, snapshot, policy, decision, now
+    return Decided(order.order_id, request, snapshot, policy, decide(request, snapshot, policy))
+
+
+def keep_decision(session: Session, decided: Decided, version: int, now: datetime) -> Plan:
+    """Save the decision under its request's id, and return its plan.
+
+    A repeat, whose first answer was lost, carries out the decision that was saved first.
+    """
+    decision_id = decided.request.request_id
+    is_new = decisions.save_decision(
+        session,
+        decision_id,
+        decided.order_id,
+        decided.request,
+        decided.snapshot,
+        decided.policy,
+        decided.decision,
+        now,
     )
+    kept = decided if is_new else decisions.load_decision(session, decision_id)
     return plan_of(
-        decision,
-        snapshot,
+        kept.decision,
+        kept.snapshot,
         network.connections(session),
-        decision_id=wanted.request_id,
+        decision_id=decision_id,
         plan_version=version,
-        explanation=explain(decision, request),
+        explanation=explain(kept.decision, kept.request),
     )

@@ -4,18 +4,18 @@ from sqlalchemy.orm import Session
 from temporalio import activity
 
 from activities.context import Context
-from activities.kernel import decide_plan
+from activities.kernel import decide_for, keep_decision
 from activities.orders import OrderTask, load_facts
 from activities.recording import now
 from domain.orders import Order
 from domain.planning import Wanted
-from domain.plans import OrderFacts, OrderView, Plan, TimelineEntry
+from domain.plans import OrderFacts, OrderView, TimelineEntry
 from domain.quantities import LineQuantities
 from domain.routing.decision import Purpose
 from domain.stages import Stage
 from domain.values import DerivedId, Model, UtcTime
 from store import orders, policies, timeline
-from store.engine import transaction
+from store.engine import reading, transaction
 
 
 class Promised(Model):
@@ -37,13 +37,16 @@ class PromiseActivities:
     @activity.defn(name="promise")
     def promise(self, task: OrderTask) -> Promised:
         """Ask the kernel for the whole order's plan and dates."""
-        with transaction(self._engine) as session:
+        with reading(self._engine) as session:
             order = orders.load_order(session, task.order_id, task.version)
             process = policies.process_policy(session, task.process_policy)
-            plan = self._offer(session, order, task)
+            facts = load_facts(session, order, process)
+            decided = decide_for(session, order, _wanted(order), task.routing_policy, now())
+        with transaction(self._engine) as session:
+            plan = keep_decision(session, decided, 0, now())
             committed = order.committed.deliver_by if order.committed else None
             promised = Promised(
-                facts=load_facts(session, order, process),
+                facts=facts,
                 decision_id=plan.decision_id,
                 deliver_by=committed or plan.deliver_by,
                 short_units=sum(shortage.quantity for shortage in plan.missing),
@@ -51,14 +54,15 @@ class PromiseActivities:
             _write_promised(session, order, promised)
             return promised
 
-    def _offer(self, session: Session, order: Order, task: OrderTask) -> Plan:
-        wanted = Wanted(
-            request_id=f"{order.order_id}-p{order.version}",
-            purpose=Purpose.CHECKOUT,
-            units={line.line_id: line.quantity for line in order.lines},
-            promised_deliver_by=order.committed.deliver_by if order.committed else None,
-        )
-        return decide_plan(session, order, wanted, task.routing_policy, now(), version=0)
+
+def _wanted(order: Order) -> Wanted:
+    """All of the order, by the service its groups ask for: the choice among others was made."""
+    return Wanted(
+        request_id=f"{order.order_id}-p{order.version}",
+        purpose=Purpose.ROUTE,
+        units={line.line_id: line.quantity for line in order.lines},
+        promised_deliver_by=order.committed.deliver_by if order.committed else None,
+    )
 
 
 def _write_promised(session: Session, order: Order, promised: Promised) -> None:

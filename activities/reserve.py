@@ -3,7 +3,7 @@
 from temporalio import activity
 
 from activities.context import Context
-from activities.kernel import decide_plan
+from activities.kernel import decide_for, keep_decision
 from activities.orders import OrderTask
 from activities.recording import OrderRecord, now, write_order
 from domain.errors import ShortageError
@@ -156,9 +156,8 @@ class ReserveActivities:
                 forced_nodes=tuple(sorted({row[0] for row in granted})),
                 promised_deliver_by=task.promised_deliver_by,
             )
-            plan = decide_plan(
-                session, order, wanted, task.routing_policy, now(), task.plan_version
-            )
+            decided = decide_for(session, order, wanted, task.routing_policy, now())
+            plan = keep_decision(session, decided, task.plan_version, now())
             # Swapped in one transaction: nobody else can get the units in between.
             reservations.reserve_plan(
                 session,

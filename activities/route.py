@@ -3,7 +3,7 @@
 from temporalio import activity
 
 from activities.context import Context
-from activities.kernel import decide_plan
+from activities.kernel import decide_for, keep_decision
 from activities.orders import OrderTask
 from activities.recording import now
 from domain.planning import Wanted
@@ -41,7 +41,7 @@ class RouteActivities:
     @activity.defn(name="route")
     def route(self, task: RouteTask) -> Plan:
         """Decide the nodes; what no node can serve is named in the plan's `missing`."""
-        with transaction(self._engine) as session:
+        with reading(self._engine) as session:
             order = orders.load_order(session, task.order_id, task.version)
             wanted = Wanted(
                 request_id=f"{task.order_id}-d{task.plan_version}",
@@ -50,9 +50,9 @@ class RouteActivities:
                 exclusions=task.exclusions,
                 promised_deliver_by=task.promised_deliver_by,
             )
-            return decide_plan(
-                session, order, wanted, task.routing_policy, now(), task.plan_version
-            )
+            decided = decide_for(session, order, wanted, task.routing_policy, now())
+        with transaction(self._engine) as session:
+            return keep_decision(session, decided, task.plan_version, now())
 
     @activity.defn(name="load_plan")
     def load_plan(self, task: LoadPlanTask) -> Plan:

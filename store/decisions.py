@@ -10,7 +10,7 @@ from domain.errors import UnknownReferenceError
 from domain.routing.decision import Decision, DecisionRequest, Snapshot
 from domain.routing.policy import RoutingPolicy
 from domain.values import Model, UtcTime
-from store.columns import query, statement
+from store.columns import changed, query, statement
 from store.network import known_network
 
 _SAVE = statement(
@@ -60,8 +60,8 @@ def save_decision(
     policy: RoutingPolicy,
     decision: Decision,
     now: datetime,
-) -> None:
-    """Keep a decision; the same id a second time changes nothing."""
+) -> bool:
+    """Keep a decision; False when one of that id was kept before, which then stays."""
     left_out = _NETWORK if _network_is_kept(session, snapshot) else set()
     parts = {
         "request": request.model_dump_json(exclude_defaults=True),
@@ -76,7 +76,7 @@ def save_decision(
         "saved_at": now,
         "record": _packed(f"{{{document}}}"),
     }
-    session.execute(_SAVE, row)
+    return changed(session, _SAVE, row) == 1
 
 
 def _network_is_kept(session: Session, snapshot: Snapshot) -> bool:
