@@ -21,9 +21,9 @@ MICROS = 1_000_000
 
 
 class Model(BaseModel):
-    """An immutable value that refuses unknown fields."""
+    """An immutable value that refuses unknown fields; its errors do not echo what was sent."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 def _refuse_binary_float(value: Any) -> Any:

@@ -353,6 +353,9 @@ def _tracking_note(event: CarrierEvent) -> TimelineEntry:
 
 def _signal_of(event: NodeEvent | CarrierEvent, record: FulfillmentRecord) -> Signal:
     fulfillment_id = record.order.fulfillment_id
-    event = event.model_copy(update={"fulfillment_id": fulfillment_id})
+    known: dict[str, Any] = {"fulfillment_id": fulfillment_id}
+    if isinstance(event, CarrierEvent):
+        known["detail"] = ""  # free words, such as who signed: personal, and no step needs them
+    event = event.model_copy(update=known)
     name = "node_event" if isinstance(event, NodeEvent) else "carrier_event"
     return Signal(fulfillment_workflow_of(fulfillment_id), name, event.model_dump(mode="json"))

@@ -40,6 +40,7 @@ def open_engine(url: str, *, pool_size: int = POOL_SIZE) -> Engine:
             max_overflow=pool_size,
             pool_pre_ping=True,
             isolation_level="READ COMMITTED",
+            hide_parameters=True,  # errors reach logs and histories; documents are personal
         )
     raise ValueError(f"'{parsed.get_backend_name()}' is no supported database: sqlite, postgresql")
 
@@ -53,6 +54,7 @@ def _open_sqlite(url: URL, pool_size: int) -> Engine:
         pool_size=pool_size,
         max_overflow=4 * pool_size,
         connect_args={"timeout": BUSY_TIMEOUT_MS / 1000, "check_same_thread": False},
+        hide_parameters=True,
     )
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)

@@ -12,6 +12,7 @@ from store.messages import (
     claim_messages,
     count_messages,
     finish_messages,
+    message_name,
     postpone_message,
     put_message,
     quarantine_message,
@@ -64,6 +65,11 @@ def put(
             "received_at": now,
         },
     )
+
+
+def name_of(session: Session, message_id: int) -> str:
+    """What a kept message is called, such as the signal's name."""
+    return message_name(session, message_id)
 
 
 def claim(

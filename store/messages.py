@@ -24,6 +24,7 @@ _PUT = query(
     "messages",
 )
 _BY_KEY = query("SELECT id FROM messages WHERE key = :key", "messages")
+_NAME = query("SELECT name FROM messages WHERE id = :id", "messages")
 _NEXT = (
     "SELECT m.id FROM messages m WHERE m.state = 'waiting' AND m.direction = :direction"
     " AND m.next_at <= :next_at AND (m.claimed_until IS NULL OR m.claimed_until <= :next_at)"
@@ -100,6 +101,11 @@ def put_message(session: Session, row: dict[str, Any]) -> tuple[int, bool]:
     if inserted is not None:
         return inserted.id, True
     return session.execute(_BY_KEY, {"key": row["key"]}).one().id, False
+
+
+def message_name(session: Session, message_id: int) -> str:
+    """The name of a kept message."""
+    return str(session.execute(_NAME, {"id": message_id}).scalar_one())
 
 
 def claim_messages(

@@ -57,7 +57,7 @@ class NodeWork:
         self._given = False
         self._reminded = False
         self._given_up = 0
-        self._asked_for_itself = False
+        self._own_requests: set[str] = set()
         self.labels_given_up = False
         """A person chose not to buy labels; the node is asked to stop."""
 
@@ -72,8 +72,15 @@ class NodeWork:
         """No label can be bought: ask for everything back, for another node or for good."""
         self.labels_given_up = True
         self._given_up += 1
-        request_id = SILENT if reroute else f"no-label-{self._given_up}"
+        request_id = self._own_request() if reroute else f"no-label-{self._given_up}"
         self._cancels.append(FulfillmentCancel(request_id=request_id, reason="no label"))
+
+    def _own_request(self) -> str:
+        """A new id for asking all back, to route it elsewhere: a node answers each id once."""
+        number = len(self._own_requests) + 1
+        request_id = SILENT if number == 1 else f"{SILENT}-{number}"
+        self._own_requests.add(request_id)
+        return request_id
 
     def ask_address(self, command: ChangeAddress) -> None:
         """Note a new address."""
@@ -172,7 +179,8 @@ class NodeWork:
             return
         core.note("silent", "still silent: asked to cancel, to route elsewhere")
         core.waits = []
-        await self._ask_node(FulfillmentCancel(request_id=SILENT, reason="no acknowledgement"))
+        request_id = self._own_request()
+        await self._ask_node(FulfillmentCancel(request_id=request_id, reason="no acknowledgement"))
 
     async def _late_pick(self) -> None:
         core = self._core
@@ -187,8 +195,9 @@ class NodeWork:
         core.waits = [Deadline(workflow.now() + core.timings.pick, "the node to pick")]
         if resume.choice is Choice.RETRY:
             return
-        reason = SILENT if resume.choice is Choice.REROUTE else resume.request_id
-        await self._ask_node(FulfillmentCancel(request_id=reason, reason="late"))
+        is_own = resume.choice is Choice.REROUTE
+        request_id = self._own_request() if is_own else resume.request_id
+        await self._ask_node(FulfillmentCancel(request_id=request_id, reason="late"))
 
     async def _no_answer(self, command: FulfillmentCancel) -> None:
         core = self._core
@@ -231,12 +240,11 @@ class NodeWork:
                 FulfillmentStatus.PACKED,
                 FulfillmentStatus.READY_FOR_PICKUP,
             }
-            if packed and command.request_id != SILENT:
+            if packed and command.request_id not in self._own_requests:
                 self._refused(command)
             else:
                 self._confirmed(command, ())
             return
-        self._asked_for_itself |= command.request_id == SILENT
         lines = None
         if command.lines is not None:
             lines = tuple(
@@ -296,7 +304,7 @@ class NodeWork:
         self._await_pick()
         if event.type is NodeEventType.CANCEL_REFUSED:
             self._refused(command)
-        elif command.request_id == SILENT:
+        elif command.request_id in self._own_requests:
             return event.model_copy(update={"type": NodeEventType.REJECTED, "reason": SILENT})
         else:
             self._tell(command, CancelOutcome.CANCELLED)
@@ -304,7 +312,7 @@ class NodeWork:
 
     def _unasked(self, event: NodeEvent) -> NodeEvent:
         """A node that cancels by itself rejects: the customer still wants the goods."""
-        was_asked = bool(self._seen) or self.labels_given_up or self._asked_for_itself
+        was_asked = bool(self._seen) or self.labels_given_up or bool(self._own_requests)
         if event.type is NodeEventType.CANCEL_REFUSED or was_asked:
             return event
         return event.model_copy(update={"type": NodeEventType.REJECTED})
@@ -329,14 +337,14 @@ class NodeWork:
 
     def _tell(self, command: FulfillmentCancel, outcome: CancelOutcome) -> None:
         """Answer the order; what the fulfillment asked for itself it only remembers."""
-        if command.request_id == SILENT:
+        if command.request_id in self._own_requests:
             self._core.note("cancel", f"asked back: {outcome.value}")
         else:
             self._core.answer_cancel(command.request_id, outcome)
 
     def _confirmed(self, command: FulfillmentCancel, lines: tuple[PackageLine, ...]) -> None:
         """Only what the node confirmed is freed; a silent node's units go to another node."""
-        if command.request_id == SILENT:
+        if command.request_id in self._own_requests:
             self._give_up(SILENT)
             return
         units = tuple((line.line_id, line.quantity) for line in lines)

@@ -146,14 +146,21 @@ def _ask(
 ) -> JSONResponse:
     """Keep a command for a workflow of the order, in one transaction; a repeat changes nothing.
 
-    Raises UnknownReferenceError for an unknown order, ProblemError 409 for a closed one.
+    Raises UnknownReferenceError for an unknown order, ProblemError 409 for a closed one and for an
+    id that stands for a request of another kind: the workflow knows requests by their id alone.
     """
     try:
         with transaction(services.engine) as session:
             page = order_store.order_page(session, order_id)
             payload = build(session, order_store.load_order(session, order_id), page)
-            event_id = f"{workflow_of(order_id)}/{name}/{request_id}"
-            _keep(session, services, target(page), name, payload, event_id)
+            _keep(
+                session,
+                services,
+                target(page),
+                name,
+                payload,
+                f"{workflow_of(order_id)}/{request_id}",
+            )
             # After the repeat was recognised: the answer to a repeat stays what it was.
             if page.closed:
                 raise ProblemError(
@@ -181,7 +188,7 @@ def _keep(
     event_id: str,
 ) -> None:
     """Put a signal in the inbox. Raises _RepeatedError when it is there already."""
-    _, is_new = inbox.put(
+    message_id, is_new = inbox.put(
         session,
         kind="signal",
         connection_id=PEOPLE,
@@ -193,6 +200,11 @@ def _keep(
         now=services.clock(),
     )
     if not is_new:
+        known = inbox.name_of(session, message_id)
+        if known != name:
+            raise ProblemError(
+                409, f"that request id was used for '{known}' before; use another for '{name}'"
+            )
         raise _RepeatedError
 
 

@@ -268,6 +268,18 @@ async def test_what_a_person_asks_is_kept_once_and_stamped_with_who_asked(
     assert _payload(message) == {"request_id": "K-1", **payload}
 
 
+async def test_a_request_id_stands_for_one_kind_of_request(app: FastAPI, filled: Engine) -> None:
+    async with calling(app, **{"Idempotency-Key": "ticket-7"}) as api:
+        await api.post("/v1/orders", json=order_document())
+        await api.post("/v1/orders/W-1/hold", json={})
+
+        lifted = await api.post("/v1/orders/W-1/release-hold", json={})
+
+    assert lifted.status_code == 409
+    assert "was used for 'hold'" in lifted.json()["detail"]
+    assert [message["name"] for message in messages_of(filled)] == ["start", "hold"]
+
+
 def _payload(message: dict[str, Any]) -> dict[str, Any]:
     payload = message["payload"]
     found: dict[str, Any] = json.loads(payload) if isinstance(payload, str) else payload
