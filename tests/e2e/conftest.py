@@ -5,7 +5,7 @@ import pytest
 from tests.e2e.system import Doms, running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def whole_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doms]:
     """Server, store, simulators, worker and API, started once for all tests here."""
     with running(tmp_path_factory.mktemp("whole-stack")) as (doms, _):
