@@ -37,6 +37,8 @@ from worker.plugin import doms_plugin
 DC = "dc-reno"
 SCALE = 0.0005
 """Waits of the process policy are shortened to this share: the remorse window becomes 5 ms."""
+AT_ONCE = 40
+"""Orders open at a time, in both runs."""
 ORDER_ACTIVITIES, ORDER_SIGNALS = 5, 1
 CHILD_ACTIVITIES, CHILD_SIGNALS = 4, 5
 
@@ -122,27 +124,21 @@ class Doms:
         return found
 
 
-async def submit(api: str, documents: list[dict[str, Any]]) -> None:
-    """Send the orders, a few at once."""
-    room = asyncio.Semaphore(4)
-    async with httpx.AsyncClient(base_url=api, timeout=30) as client:
-
-        async def one(order: dict[str, Any]) -> None:
-            async with room:
-                (await client.post("/v1/orders", json=order)).raise_for_status()
-
-        await asyncio.gather(*(one(order) for order in documents))
-
-
-async def until_closed(doms: Doms, wanted: int) -> None:
-    """Wait until so many orders have ended; keeps the parts running."""
+async def run_orders(doms: Doms, documents: list[dict[str, Any]], done_before: int) -> None:
+    """Send the orders, so many open at once, and wait until all have ended."""
     give_up = time.monotonic() + 600
-    while (done := await asyncio.to_thread(doms.closed)) < wanted:
-        if time.monotonic() > give_up:
-            raise RuntimeError(f"only {done} of {wanted} orders ended in 10 minutes")
-        doms.supervisor.tend()
-        print(f"\r{done}/{wanted}", end="", file=sys.stderr, flush=True)
-        await asyncio.sleep(0.25)
+    sent, done = 0, 0
+    async with httpx.AsyncClient(base_url=doms.api, timeout=30) as client:
+        while done < len(documents):
+            for order in documents[sent : done + AT_ONCE]:
+                (await client.post("/v1/orders", json=order)).raise_for_status()
+                sent += 1
+            done = await asyncio.to_thread(doms.closed) - done_before
+            doms.supervisor.tend()
+            print(f"\r{done}/{len(documents)}", end="", file=sys.stderr, flush=True)
+            if time.monotonic() > give_up:
+                raise RuntimeError(f"only {done} of {len(documents)} orders ended in 10 minutes")
+            await asyncio.sleep(0.1)
     print("\r", end="", file=sys.stderr)
 
 
@@ -157,16 +153,13 @@ async def measure_doms(home: Path, orders: int, *, file: bool) -> dict[str, Any]
     with Doms(home, file=file) as doms:
         skus = [product.sku for product in load_sample().products if not product.components][:20]
         doms.fill(skus, orders + 100)
-        warm = 20
+        warm = AT_ONCE
         documents = [document(n, skus[n % len(skus)]) for n in range(warm + orders)]
-        await submit(doms.api, documents[:warm])
-        await until_closed(doms, warm)
+        await run_orders(doms, documents[:warm], 0)
         before = cpu_by_name(doms.pids())
         begun = time.perf_counter()
-        sending = asyncio.create_task(submit(doms.api, documents[warm:]))
-        await until_closed(doms, warm + orders)
+        await run_orders(doms, documents[warm:], warm)
         seconds = time.perf_counter() - begun
-        await sending
         cpu = used(before, cpu_by_name(doms.pids()))
         if doms.addresses is None:
             raise RuntimeError("not started")
@@ -198,7 +191,7 @@ async def measure_floor(folder: Path, orders: int, *, file: bool) -> dict[str, A
         plugins=[doms_plugin()],
     ) as environment:
         server = child_named(binary.name)
-        rate, cpu = await drive(environment.client, shape, orders, 40, server)
+        rate, cpu = await drive(environment.client, shape, orders, AT_ONCE, server)
         order = await events_of(environment.client, "floor-0")
         child = await events_of(environment.client, "child-floor-0")
     return {

@@ -36,8 +36,8 @@ from starter.commands.demo_view import View, print_summary
 from starter.commands.stack import Stack
 from starter.supervisor import Supervisor, SupervisorError
 
-LONGEST_SECONDS = 82.0
-"""From the start; then the summary is made, whatever is left."""
+LONGEST_SECONDS = 240.0
+"""From the start; then the summary is made, whatever is left. Two quiet cores need about 60."""
 _MARK = "wiped-by-doms-demo"
 _LOOK_EVERY_SECONDS = 0.7
 _SUBMISSIONS_AT_ONCE = 4

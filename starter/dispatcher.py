@@ -89,6 +89,10 @@ class NotYetStartedError(Exception):
     """The workflow does not exist yet; its start waits or is under way."""
 
 
+class StoppedError(Exception):
+    """The workflow failed or was terminated with work left; once reset, it takes the signal."""
+
+
 class Dispatcher:
     """One per process; several processes may each have one."""
 
@@ -221,6 +225,8 @@ class Dispatcher:
             outcome = Later(str(error), pause=AWAY_PAUSE_SECONDS)
         except NotYetStartedError as error:
             outcome = Later(str(error), pause=STARTING_PAUSE_SECONDS)
+        except StoppedError as error:
+            outcome = Later(str(error))
         except asyncio.CancelledError:
             raise
         except Exception as error:
@@ -267,7 +273,7 @@ class Dispatcher:
             await self._refuse_unless_closed(client, signal)
 
     async def _refuse_unless_closed(self, client: Client, signal: Signal) -> None:
-        """A signal to a closed workflow is done; one to a workflow never started has to wait."""
+        """A signal to what has ended is done; one to a workflow not started or stopped waits."""
         try:
             described = await client.get_workflow_handle(signal.workflow_id).describe(
                 rpc_timeout=RPC_TIMEOUT
@@ -283,7 +289,15 @@ class Dispatcher:
         if described.status is WorkflowExecutionStatus.RUNNING:
             # It continued as new in between: the next attempt finds the new run.
             raise NotYetStartedError(f"{signal.workflow_id} was between two runs")
+        if described.status is not WorkflowExecutionStatus.COMPLETED:
+            await self._refuse_unless_ended(signal)
         log.info("%s for %s: workflow closed", signal.name, signal.workflow_id)
+
+    async def _refuse_unless_ended(self, signal: Signal) -> None:
+        """A workflow that failed or was terminated may be reset, and then misses no message."""
+        is_closed = self._preparer.is_closed
+        if not await asyncio.to_thread(is_closed, self._engine, signal.workflow_id):
+            raise StoppedError(f"{signal.workflow_id} has stopped: reset it in the Temporal UI")
 
     async def _settle_only(self) -> None:
         """Write outcomes while Temporal is away, so that their leases end."""

@@ -25,6 +25,7 @@ with workflow.unsafe.imports_passed_through():
     from domain.stages import Choice
 
 SILENT = "silent"
+ASKS_BEFORE_GIVING_UP = "asks-the-node-before-giving-up"
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ class NodeWork:
                 choices=(Choice.RETRY, Choice.REROUTE, Choice.CANCEL),
             )
         except StepAbandonedError as abandoned:
-            self._give_up("not handed over", cancelled=abandoned.choice is Choice.CANCEL)
+            await self._not_handed_over(reroute=abandoned.choice is Choice.REROUTE)
             return True
         core.state = core.state.model_copy(update={"ships_itself": handed.ships_itself})
         now = workflow.now()
@@ -123,6 +124,14 @@ class NodeWork:
         else:
             core.waits = [Deadline(now + core.timings.acknowledgement, "the node to accept")]
         return True
+
+    async def _not_handed_over(self, *, reroute: bool) -> None:
+        """The node may have the work although its answers were lost: only it can give it back."""
+        if not workflow.patched(ASKS_BEFORE_GIVING_UP):
+            self._give_up("not handed over", cancelled=not reroute)
+            return
+        request_id = self._own_request() if reroute else "not-handed-over"
+        await self._ask_node(FulfillmentCancel(request_id=request_id, reason="not handed over"))
 
     def _hear(self, what: NodeEventType, reason: str) -> None:
         """Take as the node's word what it said in an answer, or confirmed by staying silent."""

@@ -28,6 +28,7 @@ with workflow.unsafe.imports_passed_through():
     from domain.order_book import Track
     from domain.orders import PaymentStatus
     from domain.plans import OrderFacts, Plan, PlanLine, PlannedFulfillment
+    from domain.process_policy import ApprovalRule
     from domain.quantities import Bucket
     from domain.stages import Choice, Hold
 
@@ -356,7 +357,7 @@ class Commands:
             return
         less = self._add_what_is_more(facts)
         state.version = command.version
-        state.facts = facts.model_copy(update={"approvals": core.facts.approvals})
+        state.facts = facts.model_copy(update={"approvals": self._chain_with(facts)})
         core.answer(command.request_id, True, f"Changed to version {command.version}")
         is_held = any(hold.type == PAYMENT_HOLD for hold in state.holds)
         if is_held and facts.payment is not PaymentStatus.PENDING:
@@ -368,6 +369,21 @@ class Commands:
                 request_id=f"{command.request_id}/less", lines=lines, reason="changed order"
             )
             await self._cancel(cancel)
+
+    def _chain_with(self, facts: OrderFacts) -> tuple[ApprovalRule, ...]:
+        """The levels passed before stay passed; those that the new version adds are asked."""
+        state, known = self._core.state, self._core.facts.approvals
+        asked_at = state.approval.position if state.approval else 0
+        passed = known[:asked_at] if state.approvals_left else known
+        levels = {rule.level for rule in passed}
+        added = tuple(rule for rule in facts.approvals if rule.level not in levels)
+        if state.approvals_left:
+            return (*passed, *added) if added else known
+        if not added or state.rejected:
+            return known
+        state.approvals_left = True
+        self._core.note("approval", "The changed order needs further approval")
+        return added
 
     def _add_what_is_more(self, facts: OrderFacts) -> dict[str, int]:
         """Add units the new version has more; returns line id -> units it has less."""

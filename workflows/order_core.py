@@ -161,7 +161,7 @@ class OrderCore(Reactor):
     async def before_wait(self) -> None:
         """Show and record where the order stands, if that changed."""
         self.show()
-        if self.state.facts is None:
+        if self.state.facts is None and self.attention is None:
             return
         if self.state.unwritten or self._essence() != self._recorded:
             await self.record(f"Record: {self.state.displayed_with(self.attention)}"[:190])

@@ -28,8 +28,8 @@ def awaited(state: OrderState, attention: Attention | None, deadlines: Sequence[
     if state.backorder is not None:
         parts.append("supply for backordered units")
     parts += [
-        f"{track.order.node_id}: {track.status.value}"
-        for track in state.book.tracks.values()
+        f"{track.order.node_id} to do its part (fulfillment-{fulfillment_id})"
+        for fulfillment_id, track in state.book.tracks.items()
         if track.is_open
     ]
     upcoming = min(deadlines, key=lambda d: d.at, default=None)

@@ -84,6 +84,8 @@ class OrderState(_Mutable):
     @property
     def stage(self) -> Stage:
         """The derived stage."""
+        if self.facts is None:
+            return Stage.RECEIVED
         return order_stage(self.book.all_quantities().values(), self.progress)
 
     def displayed_with(self, attention: Attention | None) -> str:

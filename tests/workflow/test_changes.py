@@ -7,7 +7,7 @@ from domain.orders import Address
 from store import orders
 from store.engine import reading, transaction
 from tests.workflow.world import SAN_FRANCISCO, World, document
-from workflows.messages import Amend, ChangeAddress, PlaceHold, ReleaseHold
+from workflows.messages import Amend, ChangeAddress, PlaceHold, ReleaseHold, Vote
 
 NEW_HOME = {"country": "US", "region": "NE", "latitude": 41.2, "longitude": -99.0}
 
@@ -345,3 +345,29 @@ async def test_a_version_that_is_not_newer_changes_nothing(world: World) -> None
     # then
     await world.answer(order, "Version 2 is not newer")
     assert world.quantities()["1"]["reserved"] == 1
+
+
+async def test_a_changed_order_is_asked_of_the_levels_it_newly_needs(world: World) -> None:
+    # given: a business order small enough to need nobody
+    rule = {"level": 1, "role": "manager", "condition": {"min_total": "100"}}
+    world.prepare(process={"approvals": [rule]})
+    world.stock(dc_1__TEA=50)
+    business: dict[str, Any] = {
+        "order_type": "b2b",
+        "customer": {"account_id": "ACME"},
+        "payment": {"status": "terms"},
+    }
+    order = await world.reserved(document(**business))
+    # when: it is changed to one that needs a manager
+    many = [{"line_id": "1", "sku": "TEA", "quantity": 20}]
+    await world.submit(document(version=2, lines=many, **business))
+    await world.until_shown(order, "pending_approval")
+    await world.skip(days=1)
+    # then: nothing goes out before the manager says yes
+    assert world.wms.handovers == []
+    # when
+    vote = {"request_id": "v-1", "approver": "ann", "role": "manager", "level": 1}
+    await order.signal("approve", Vote.model_validate(vote))
+    # then
+    await world.until(lambda: bool(world.wms.handovers), "the approved order is released")
+    world.books_are_right()

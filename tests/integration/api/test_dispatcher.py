@@ -264,7 +264,7 @@ async def test_a_signal_of_doms_own_parts_is_found_without_being_woken(
     assert told == [("supply_granted", payload)]
 
 
-async def test_a_signal_to_a_closed_workflow_is_done_and_does_not_block_the_next_order(
+async def test_a_signal_to_a_workflow_that_stopped_with_work_left_waits_for_its_reset(
     live: httpx.AsyncClient,
     filled: Engine,
     settings: Settings,
@@ -278,7 +278,13 @@ async def test_a_signal_to_a_closed_workflow_is_done_and_does_not_block_the_next
         await client.get_workflow_handle(f"order-{unique}").terminate()
 
         await live.post(f"/v1/orders/{unique}/hold", json={})
-        await until(lambda: all_done(filled))
+        await until(lambda: any("has stopped" in (x["error"] or "") for x in messages_of(filled)))
+        assert not all_done(filled)
+
+        # Another order is not held up by it.
+        other = f"{unique}-2"
+        await live.post("/v1/orders", json=order_document(order_id=other, external_id=other))
+        await until(lambda: [x["state"] for x in messages_of(filled)].count("done") == 2)
 
 
 async def test_a_signal_to_a_workflow_not_started_yet_waits_for_it(
