@@ -69,21 +69,27 @@ def test_header_names_may_be_in_any_case() -> None:
     assert verify(connection("carrier"), SECRET, headers, BODY) == "evt-1"
 
 
+def test_a_webhook_without_proof_is_refused() -> None:
+    with pytest.raises(BadSignatureError):
+        verify(connection("wms"), SECRET, {}, BODY)
+
+
 @pytest.mark.parametrize(
-    "headers",
+    ("forged", "minutes_old"),
     [
-        {},
-        signed() | {"webhook-signature": "v1,AAAA"},
-        signed() | {"webhook-signature": "nonsense"},
-        signed() | {"webhook-signature": "v1,é"},
-        signed() | {"webhook-id": "evt-2"},
-        signed() | {"webhook-timestamp": "1"},
-        signed() | {"webhook-timestamp": "inf"},
-        signed(age=timedelta(minutes=6)),
-        signed(age=-timedelta(minutes=6)),
+        ({"webhook-signature": "v1,AAAA"}, 0),
+        ({"webhook-signature": "nonsense"}, 0),
+        ({"webhook-signature": "v1,é"}, 0),
+        ({"webhook-id": "evt-2"}, 0),
+        ({"webhook-timestamp": "1"}, 0),
+        ({"webhook-timestamp": "inf"}, 0),
+        ({}, 6),
+        ({}, -6),
     ],
 )
-def test_a_webhook_with_bad_proof_is_refused(headers: dict[str, str]) -> None:
+def test_a_webhook_with_bad_proof_is_refused(forged: dict[str, str], minutes_old: int) -> None:
+    # Signed here: a signature made when tests are collected is older by the time this one runs.
+    headers = signed(age=timedelta(minutes=minutes_old)) | forged
     with pytest.raises(BadSignatureError):
         verify(connection("wms"), SECRET, headers, BODY)
 
