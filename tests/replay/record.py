@@ -270,6 +270,18 @@ async def lost_parcel(world: World) -> None:
     await world.result(order)
 
 
+async def refused_work(world: World) -> None:
+    """The node refuses the work; a person sends it elsewhere, after the node was asked."""
+    world.prepare()
+    world.stock(dc_1__TEA=2, threepl_1__TEA=2)
+    world.wms.refusal = "this warehouse is closed"
+    await world.reserved(document())
+    await world.skip(minutes=31)
+    park_id = await world.until_asked("W-1-1", "pick")
+    await world.choose(world.child("W-1-1"), park_id, "reroute")
+    await world.until_planned(version=2)
+
+
 async def refused_label(world: World) -> None:
     """The carrier refuses; a person says to try again."""
     world.prepare()
@@ -346,6 +358,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     cancelled_in_part,
     too_late,
     lost_parcel,
+    refused_work,
     refused_label,
     held,
     amended,
