@@ -31,7 +31,7 @@ from store import orders as order_store
 from store.engine import reading
 from store.fulfillments import FulfillmentRecord
 from store.messages import Message
-from workflows.messages import OrderInput, PolicyPins
+from workflows.messages import CURRENT_BEHAVIOR, OrderInput, PolicyPins
 from workflows.search_attributes import (
     BRAND,
     CHANNEL,
@@ -216,6 +216,7 @@ class Preparer:
                 order_type=order.order_type,
                 pins=pins,
                 timings=self._timings_of(session, pins.process),
+                behavior=CURRENT_BEHAVIOR,
             ),
             attributes=_attributes(
                 session, order, self._reference.known(session).network.base_currency

@@ -31,7 +31,7 @@ class FulfillmentCore(Reactor):
 
     def __init__(self, start: FulfillmentInput) -> None:
         """Nothing has been handed to the node yet."""
-        super().__init__(start.timings)
+        super().__init__(start.timings, start.behavior)
         self.start = start
         self.state = FulfillmentState.of(start.order)
         self.holds: set[str] = set()

@@ -20,6 +20,12 @@ from domain.values import Count, DerivedId, Id, Model, Quantity, Text, UtcTime
 
 RequestId = Annotated[str, Field(min_length=1, max_length=200)]
 
+CURRENT_BEHAVIOR = 2
+"""What an order that starts now behaves as. A change of what a workflow commands, or in which
+order, holds for this number and above; orders under way go on as they began. It costs no event."""
+
+Behavior = Annotated[int, Field(ge=1)]
+
 
 class PolicyPins(Model):
     """The policy versions an order is handled under until a recorded event changes them."""
@@ -36,6 +42,8 @@ class OrderInput(Model):
     order_type: OrderType = OrderType.B2C
     pins: PolicyPins
     timings: Timings = Timings()
+    behavior: Behavior = 1
+    """Kept for the order's whole life; a history without it was recorded under the first."""
     state: dict[str, Any] | None = None
     """Carried over a continue-as-new; None at the start."""
 
@@ -151,6 +159,8 @@ class FulfillmentInput(Model):
     carrier_connection_id: Id | None = None
     carrier: Text = ""
     timings: Timings = Timings()
+    behavior: Behavior = 1
+    """Its order's."""
 
     @property
     def task_queue(self) -> str | None:

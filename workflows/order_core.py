@@ -36,7 +36,7 @@ class OrderCore(Reactor):
 
     def __init__(self, start: OrderInput) -> None:
         """Start from the input, or from the state a continue-as-new carried over."""
-        super().__init__(start.timings)
+        super().__init__(start.timings, start.behavior)
         self.state = (
             OrderState.model_validate(start.state)
             if start.state is not None

@@ -438,6 +438,7 @@ class Planning:
             carrier_connection_id=planned.carrier_connection_id,
             carrier=planned.carrier,
             timings=self._core.timings,
+            behavior=self._core.behavior,
         )
         try:
             handle = await workflow.start_child_workflow(

@@ -52,9 +52,10 @@ class StepAbandonedError(Exception):
 class Reactor:
     """The loop, its waits, parked steps and the calls to activities."""
 
-    def __init__(self, timings: Timings) -> None:
-        """Start awake, with nothing parked."""
+    def __init__(self, timings: Timings, behavior: int) -> None:
+        """Start awake, with nothing parked. `behavior`: see messages.CURRENT_BEHAVIOR."""
         self.timings = timings
+        self.behavior = behavior
         self.attention: Attention | None = None
         self._awake = True
         self._resume: Resume | None = None
