@@ -200,10 +200,11 @@ def set_stock(
     to waiting backorders first: those grants are the answer. Raises UnknownReferenceError when a
     node is unknown, ConflictError when one feed counts the same thing twice; then nothing changed.
     """
-    first = claim(session, key, "set_stock", now)
+    counts = sorted(rows, key=lambda row: (row.node_id, row.sku, row.condition))
+    content = [row.model_dump(mode="json") for row in counts]
+    first = claim(session, key, "set_stock", now, content=content)
     if not first.is_new:
         return _grants_of(first.result)
-    counts = sorted(rows, key=lambda row: (row.node_id, row.sku, row.condition))
     _refuse_repeats(counts)
     nodes = _known_nodes(session, {row.node_id for row in counts})
     grants: list[Grant] = []
@@ -240,7 +241,8 @@ def adjust(
     Raises UnknownReferenceError for an unknown node, ConflictError when fewer units are there
     than are taken; then nothing changed.
     """
-    first = claim(session, key, "adjust", now)
+    content = [node_id, sku, condition, delta, reason]
+    first = claim(session, key, "adjust", now, content=content)
     if not first.is_new:
         return _grants_of(first.result)
     bucket = Condition(condition).value
@@ -271,7 +273,8 @@ def receive(
     """
     if quantity < 1:
         raise ValueError(f"{quantity} units cannot arrive")
-    first = claim(session, key, "receive", now)
+    content = [node_id, sku, quantity, supply_id]
+    first = claim(session, key, "receive", now, content=content)
     if not first.is_new:
         return _grants_of(first.result)
     _known_nodes(session, {node_id})
@@ -301,7 +304,8 @@ def keep_back(
     """
     if safety_stock < 0 or protected < 0:
         raise ValueError("safety stock and protected units cannot be negative")
-    first = claim(session, key, "keep_back", now)
+    content = [node_id, sku, safety_stock, protected]
+    first = claim(session, key, "keep_back", now, content=content)
     if not first.is_new:
         return _grants_of(first.result)
     _known_nodes(session, {node_id})

@@ -1,5 +1,7 @@
 """Business keys: a stock-changing call that was already applied changes nothing the second time."""
 
+import hashlib
+import json
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,11 +12,11 @@ from domain.errors import ConflictError
 from store.columns import changed, query, statement
 
 _CLAIM = statement(
-    "INSERT INTO operations (key, kind, at, result) VALUES (:key, :kind, :at, :result)"
-    " ON CONFLICT DO NOTHING",
+    "INSERT INTO operations (key, kind, at, result, content)"
+    " VALUES (:key, :kind, :at, :result, :content) ON CONFLICT DO NOTHING",
     "operations",
 )
-_READ = query("SELECT kind, result FROM operations WHERE key = :key", "operations")
+_READ = query("SELECT kind, result, content FROM operations WHERE key = :key", "operations")
 _FINISH = statement("UPDATE operations SET result = :result WHERE key = :key", "operations")
 _FORGET = statement("DELETE FROM operations WHERE key = :key", "operations")
 
@@ -27,18 +29,38 @@ class Claim:
     result: Any = None
 
 
-def claim(session: Session, key: str, kind: str, now: datetime, result: Any = None) -> Claim:
+def claim(
+    session: Session,
+    key: str,
+    kind: str,
+    now: datetime,
+    result: Any = None,
+    *,
+    content: Any = None,
+) -> Claim:
     """Take a key for an operation of that kind, with its result where that is known beforehand.
 
     The same key in another open transaction makes this wait for its end. Raises ConflictError
-    when the key belongs to another kind of operation.
+    when the key belongs to another kind of operation, or to one that said something else:
+    `content` is all that the caller asked for (JSON; times and decimals as text), None where that
+    cannot differ.
     """
-    if changed(session, _CLAIM, {"key": key, "kind": kind, "at": now, "result": result}):
+    said = None if content is None else content_hash(content)
+    row = {"key": key, "kind": kind, "at": now, "result": result, "content": said}
+    if changed(session, _CLAIM, row):
         return Claim(is_new=True)
     first = session.execute(_READ, {"key": key}).one()
     if first.kind != kind:
         raise ConflictError(f"key '{key}' was used for '{first.kind}'; use another for '{kind}'")
+    if said is not None and first.content is not None and first.content != said:
+        raise ConflictError(f"key '{key}' was used for another '{kind}'; use a new one")
     return Claim(is_new=False, result=first.result)
+
+
+def content_hash(content: Any) -> str:
+    """SHA-256 of JSON content, whatever the order of its keys; what JSON lacks counts as text."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def finish(session: Session, key: str, result: Any) -> None:

@@ -69,7 +69,10 @@ class LedgerRow(SQLModel, table=True):
 
 
 class OperationRow(SQLModel, table=True):
-    """A stock-changing call that was applied, by its business key, and what it answered."""
+    """A stock-changing call that was applied, by its business key, and what it answered.
+
+    `content` is the hash of what it said: a key stands for one content. Null in older rows.
+    """
 
     __tablename__ = "operations"
     __table_args__ = ({"sqlite_with_rowid": False},)
@@ -77,6 +80,7 @@ class OperationRow(SQLModel, table=True):
     kind: str
     at: datetime = Field(sa_type=UtcDateTime)
     result: Any = Field(default=None, sa_type=JSON)
+    content: str | None = None
 
 
 class StockCountRow(SQLModel, table=True):
