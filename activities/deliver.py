@@ -42,7 +42,7 @@ class DeliverActivities:
         """Consume the units' stock and record the fulfillment as on its way."""
         lines = [(line.line_id, line.quantity) for line in task.lines]
         with transaction(self._engine) as session:
-            reservations.consume(session, task.fulfillment_id, lines, key=task.key, now=now())
+            reservations.consume(session, task.fulfillment_id, lines, key=task.key, now=now(task))
             write_fulfillment(session, task)
 
     @activity.defn(name="final_report")

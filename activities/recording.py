@@ -7,7 +7,7 @@ from temporalio import activity
 
 from domain.events import FulfillmentProgress
 from domain.plans import FulfillmentView, OrderView, TimelineEntry
-from domain.values import Id, Model
+from domain.values import Id, Model, UtcTime
 from store import fulfillments, orders, outbox, timeline
 
 
@@ -17,6 +17,8 @@ class OrderRecord(Model):
     order_id: Id
     view: OrderView | None = None
     timeline: tuple[TimelineEntry, ...] = ()
+    at: UtcTime | None = None
+    """When it happens, for steps within a workflow task; else the step's scheduled time."""
 
 
 class FulfillmentRecord(Model):
@@ -25,17 +27,21 @@ class FulfillmentRecord(Model):
     view: FulfillmentView
     timeline: tuple[TimelineEntry, ...] = ()
     progress: FulfillmentProgress | None = None
+    at: UtcTime | None = None
+    """As in OrderRecord."""
 
 
-def now() -> datetime:
+def now(record: OrderRecord | FulfillmentRecord | None = None) -> datetime:
     """When the step was scheduled, in the server's time: the same on every attempt."""
+    if record is not None and record.at is not None:
+        return record.at
     return activity.info().scheduled_time
 
 
 def write_order(session: Session, record: OrderRecord) -> None:
     """Write the order's view if it is newer, and the new lines of its story."""
     if record.view is not None:
-        orders.record_order(session, record.view, now())
+        orders.record_order(session, record.view, now(record))
     if record.timeline:
         timeline.note(session, record.order_id, record.timeline)
 
@@ -43,7 +49,7 @@ def write_order(session: Session, record: OrderRecord) -> None:
 def write_fulfillment(session: Session, record: FulfillmentRecord) -> None:
     """Write the fulfillment's view if it is newer, and queue its progress for the order."""
     order_id = record.view.order_id
-    fulfillments.record_fulfillment(session, record.view, now())
+    fulfillments.record_fulfillment(session, record.view, now(record))
     if record.timeline:
         timeline.note(session, order_id, record.timeline)
     if record.progress is not None:
@@ -53,5 +59,5 @@ def write_fulfillment(session: Session, record: FulfillmentRecord) -> None:
             "fulfillment_progress",
             record.progress.model_dump(mode="json"),
             key=f"{record.progress.fulfillment_id}/progress/{record.progress.revision}",
-            now=now(),
+            now=now(record),
         )

@@ -40,7 +40,7 @@ class ReleaseActivities:
                 task.plan_version,
                 list(task.fulfillments),
                 key=f"{task.order_id}/release/{task.plan_version}",
-                now=now(),
+                now=now(task),
             )
             if claimed:
                 write_order(session, task)

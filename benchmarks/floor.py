@@ -23,6 +23,7 @@ from benchmarks.processes import cpu_by_name, used
 from worker.plugin import doms_plugin
 
 QUEUE = "floor"
+TIMEOUT = timedelta(seconds=10)
 READY = "floor worker ready"
 
 
@@ -33,6 +34,9 @@ class Shape(BaseModel):
     order_signals: int
     child_activities: int
     child_signals: int
+    order_bookkeeping: int = 0
+    child_bookkeeping: int = 0
+    """Of the activities, how many are local: bookkeeping within a workflow task."""
 
 
 class Nothing(BaseModel):
@@ -51,13 +55,14 @@ class _Counting:
     def __init__(self) -> None:
         self.heard = 0
 
-    async def steps(self, count: int) -> None:
-        for number in range(count):
+    async def step(self, *, local: bool = False) -> None:
+        if local:
+            await workflow.execute_local_activity(
+                nothing, Nothing(), start_to_close_timeout=TIMEOUT, summary="nothing"
+            )
+        else:
             await workflow.execute_activity(
-                nothing,
-                Nothing(number=number),
-                start_to_close_timeout=timedelta(seconds=10),
-                summary="nothing",
+                nothing, Nothing(), start_to_close_timeout=TIMEOUT, summary="nothing"
             )
 
     async def signals(self, count: int) -> None:
@@ -71,13 +76,13 @@ class FloorChild(_Counting):
     @workflow.run
     async def run(self, shape: Shape) -> Nothing:
         """Wait for each signal, do an activity."""
-        done = 0
+        steps = [False] * shape.child_activities + [True] * shape.child_bookkeeping
         for number in range(shape.child_signals):
             await self.signals(number + 1)
-            if done < shape.child_activities:
-                await self.steps(1)
-                done += 1
-        await self.steps(shape.child_activities - done)
+            if steps:
+                await self.step(local=steps.pop(0))
+        for local in steps:
+            await self.step(local=local)
         return Nothing()
 
     @workflow.signal
@@ -92,14 +97,16 @@ class FloorOrder(_Counting):
 
     @workflow.run
     async def run(self, shape: Shape) -> Nothing:
-        """Do all but the last activity, run the child, do the last."""
-        await self.steps(shape.order_activities - 1)
+        """Do all but the last step, run the child, do the last."""
+        steps = [False] * shape.order_activities + [True] * shape.order_bookkeeping
+        for local in steps[:-1]:
+            await self.step(local=local)
         child = await workflow.start_child_workflow(
             FloorChild.run, shape, id=f"child-{workflow.info().workflow_id}"
         )
         await self.signals(shape.order_signals)
         await child
-        await self.steps(1)
+        await self.step(local=steps[-1])
         return Nothing()
 
     @workflow.signal

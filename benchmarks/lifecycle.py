@@ -39,8 +39,15 @@ SCALE = 0.0005
 """Waits of the process policy are shortened to this share: the remorse window becomes 5 ms."""
 AT_ONCE = 40
 """Orders open at a time, in both runs."""
-ORDER_ACTIVITIES, ORDER_SIGNALS = 5, 1
-CHILD_ACTIVITIES, CHILD_SIGNALS = 4, 5
+SHAPE = Shape(
+    order_activities=3,
+    order_bookkeeping=2,
+    order_signals=1,
+    child_activities=3,
+    child_bookkeeping=1,
+    child_signals=5,
+)
+"""The six stages; bookkeeping at release, hand-over and the end; what nodes and carrier report."""
 
 
 def document(number: int, sku: str) -> dict[str, Any]:
@@ -75,6 +82,7 @@ class Doms:
     def __init__(self, home: Path, *, file: bool) -> None:
         """Nothing is started."""
         self.settings = Settings(home=home, timings_scale=SCALE, database_url="")
+        self.engine = open_engine(self.settings.database)
         self.supervisor = Supervisor(home)
         self.file = file
         self.addresses: Addresses | None = None
@@ -91,6 +99,7 @@ class Doms:
 
     def __exit__(self, *error: object) -> None:
         """Stop everything."""
+        self.engine.dispose()
         self.supervisor.__exit__(None, None, None)
 
     @property
@@ -106,21 +115,17 @@ class Doms:
 
     def fill(self, skus: list[str], units: int) -> None:
         """Put that many units of each SKU on one shelf."""
-        engine = open_engine(self.settings.database)
         now = datetime.now(UTC)
-        with transaction(engine) as session:
+        with transaction(self.engine) as session:
             for sku in skus:
                 key = f"bench/{sku}"
                 inventory.receive(session, DC, sku, units, key=key, now=now)
-        engine.dispose()
 
     def closed(self) -> int:
         """How many orders have ended."""
-        engine = open_engine(self.settings.database)
-        with reading(engine) as session:
+        with reading(self.engine) as session:
             sql = text("SELECT count(*) FROM orders WHERE closed")
             found: int = session.execute(sql).scalar_one()
-        engine.dispose()
         return found
 
 
@@ -177,12 +182,6 @@ async def measure_doms(home: Path, orders: int, *, file: bool) -> dict[str, Any]
 
 async def measure_floor(folder: Path, orders: int, *, file: bool) -> dict[str, Any]:
     """The empty pair on a server of the same kind."""
-    shape = Shape(
-        order_activities=ORDER_ACTIVITIES,
-        order_signals=ORDER_SIGNALS,
-        child_activities=CHILD_ACTIVITIES,
-        child_signals=CHILD_SIGNALS,
-    )
     binary = Path(sys.executable).parent / "temporal"
     async with await WorkflowEnvironment.start_local(
         dev_server_existing_path=str(binary),
@@ -191,7 +190,7 @@ async def measure_floor(folder: Path, orders: int, *, file: bool) -> dict[str, A
         plugins=[doms_plugin()],
     ) as environment:
         server = child_named(binary.name)
-        rate, cpu = await drive(environment.client, shape, orders, AT_ONCE, server)
+        rate, cpu = await drive(environment.client, SHAPE, orders, AT_ONCE, server)
         order = await events_of(environment.client, "floor-0")
         child = await events_of(environment.client, "child-floor-0")
     return {
@@ -221,8 +220,9 @@ async def main() -> None:
         "ratio": round(doms["orders_per_second"] / floor["floor_orders_per_second"], 3),
         "orders": arguments.orders,
         "temporal": "file" if arguments.file else "memory",
-        "activities": ORDER_ACTIVITIES + CHILD_ACTIVITIES,
-        "signals": ORDER_SIGNALS + CHILD_SIGNALS,
+        "activities": SHAPE.order_activities + SHAPE.child_activities,
+        "bookkeeping": SHAPE.order_bookkeeping + SHAPE.child_bookkeeping,
+        "signals": SHAPE.order_signals + SHAPE.child_signals,
     }
     print(json.dumps(figures))
 

@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -25,7 +26,7 @@ from domain.stages import Stage
 from integrations.errors import QuarantineError
 from integrations.webhooks import translate
 from starter.api.links import fulfillment_workflow_of, workflow_of
-from starter.intake import Capture, Reference
+from starter.intake import Capture, Known, Reference
 from store import fulfillments, network, policies
 from store import orders as order_store
 from store.engine import reading
@@ -130,17 +131,35 @@ class Preparer:
         self._capture = capture
         self._timings: dict[str, Timings] = {}
 
-    def prepare(self, engine: Engine, row: Message, outgoing: bool) -> Prepared:
+    def prepare_all(self, engine: Engine, rows: Sequence[tuple[Message, bool]]) -> list[Prepared]:
+        """What each row (and whether it goes out) asks for, from one look at the store."""
+        if not rows:
+            return []
+        try:
+            with reading(engine) as session:
+                known = self._reference.known(session)
+                return [self._prepare(session, known, row, outgoing) for row, outgoing in rows]
+        except SQLAlchemyError:
+            # One of them may be the reason: the others must not wait for it.
+            return [self._prepare_alone(engine, row, outgoing) for row, outgoing in rows]
+
+    def _prepare_alone(self, engine: Engine, row: Message, outgoing: bool) -> Prepared:
+        try:
+            with reading(engine) as session:
+                return self._prepare(session, self._reference.known(session), row, outgoing)
+        except SQLAlchemyError as error:
+            return Prepared(row, outgoing, (), Later(f"the database did not answer: {error}"))
+
+    def _prepare(self, session: Session, known: Known, row: Message, outgoing: bool) -> Prepared:
         """What the row asks for. A row that cannot be prepared is put off or aside, never lost."""
         try:
             if row.kind == "capture":
                 return Prepared(row, outgoing, (), self._recapture(row))
-            with reading(engine) as session:
-                return self._prepare(session, row, outgoing)
+            return self._deliveries(session, known, row, outgoing)
         except QuarantineError as error:
             return Prepared(row, outgoing, (), Quarantined(str(error)))
-        except SQLAlchemyError as error:
-            return Prepared(row, outgoing, (), Later(f"the database did not answer: {error}"))
+        except SQLAlchemyError:
+            raise
         except Exception as error:
             log.exception("message %s (%s) cannot be prepared", row.id, row.kind)
             reason = f"{type(error).__name__}: {error}"
@@ -148,15 +167,15 @@ class Preparer:
                 return Prepared(row, outgoing, (), Quarantined(reason))
             return Prepared(row, outgoing, (), Later(reason))
 
-    def _prepare(self, session: Session, row: Message, outgoing: bool) -> Prepared:
+    def _deliveries(self, session: Session, known: Known, row: Message, outgoing: bool) -> Prepared:
         match row.kind:
             case "start":
-                return Prepared(row, outgoing, (self._start(session, row),))
+                return Prepared(row, outgoing, (self._start(session, known, row),))
             case "signal":
                 signal = Signal(row.workflow_id or "", row.name, row.payload)
                 return Prepared(row, outgoing, (signal,))
             case "webhook":
-                return self._webhook(session, row)
+                return self._webhook(session, known, row)
             case _:
                 raise QuarantineError(f"nobody delivers messages of the kind '{row.kind}'")
 
@@ -176,8 +195,7 @@ class Preparer:
         except UnknownReferenceError:
             return False
 
-    def _webhook(self, session: Session, row: Message) -> Prepared:
-        known = self._reference.known(session)
+    def _webhook(self, session: Session, known: Known, row: Message) -> Prepared:
         connection = known.connections.get(row.connection_id or "")
         if connection is None:
             raise QuarantineError(f"no connection '{row.connection_id}'")
@@ -199,7 +217,7 @@ class Preparer:
                     notes.append((record.order.order_id, _node_note(event, record)))
         return Prepared(row, False, tuple(signals), Done(tuple(notes)))
 
-    def _start(self, session: Session, row: Message) -> Start:
+    def _start(self, session: Session, known: Known, row: Message) -> Start:
         order = order_store.load_order(session, row.payload["order_id"], row.payload["version"])
         pins = self._pins(session, order, row.payload.get("pins"))
         groups = [group_facts(group).place for group in order.ship_groups]
@@ -218,9 +236,7 @@ class Preparer:
                 timings=self._timings_of(session, pins.process),
                 behavior=CURRENT_BEHAVIOR,
             ),
-            attributes=_attributes(
-                session, order, self._reference.known(session).network.base_currency
-            ),
+            attributes=_attributes(session, order, known.network.base_currency),
             summary=summary[:200],
             details=_details(order),
         )

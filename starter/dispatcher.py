@@ -49,7 +49,7 @@ Connect = Callable[[], Awaitable[Client]]
 
 POLL_SECONDS = 0.25
 """Rows written by other processes are found within this time."""
-LINGER_SECONDS = 0.025
+LINGER_SECONDS = 0.08
 """While busy, a turn waits this long for company: one transaction settles and claims several."""
 QUIET_LINGER_SECONDS = 0.002
 ROWS_AT_ONCE = 32
@@ -186,7 +186,7 @@ class Dispatcher:
             claimed = self._claim(session, room, now)
         for one in settled:
             _measure(one, now)
-        return [self._preparer.prepare(self._engine, row, outgoing) for row, outgoing in claimed]
+        return self._preparer.prepare_all(self._engine, claimed)
 
     def _claim(self, session: Session, room: int, now: datetime) -> list[tuple[Message, bool]]:
         """Half the room at most for signals between workflows when both sides have a backlog."""

@@ -134,6 +134,14 @@ class Reference:
             self._known = known
         return known
 
+    def connection(self, engine: Engine, connection_id: str) -> Connection | None:
+        """A connection as last read; one not known yet is looked for in the database."""
+        found = self._known.connections.get(connection_id)
+        if found is None:
+            with reading(engine) as session:
+                found = self.known(session).connections.get(connection_id)
+        return found
+
 
 def normalise(order: Order, products: Mapping[str, Product], nodes: Mapping[str, Node]) -> Order:
     """The order in base units, its SKUs, units and nodes known.

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from alembic import command
 from alembic.config import Config
@@ -23,6 +24,9 @@ _MIGRATION_LOCK = 0x646F6D73  # any number, as long as every process uses the sa
 # polls, which is slow and unfair. Other processes still wait by busy_timeout.
 _writers: dict[str, threading.RLock] = {}
 _writers_guard = threading.Lock()
+# What each engine's write transactions need, made once: resolving paths and copying engines costs
+# as much as a statement.
+_prepared: "WeakKeyDictionary[Engine, tuple[threading.RLock, Engine]]" = WeakKeyDictionary()
 
 
 def open_engine(url: str, *, pool_size: int = POOL_SIZE) -> Engine:
@@ -85,10 +89,16 @@ def is_sqlite(session: orm.Session) -> bool:
     return session.get_bind().dialect.name == "sqlite"
 
 
-def _writer_lock(engine: Engine) -> threading.RLock:
-    path = str(Path(engine.url.database or "").resolve())
-    with _writers_guard:
-        return _writers.setdefault(path, threading.RLock())
+def _writer(engine: Engine) -> tuple[threading.RLock, Engine]:
+    """The lock of SQLite's single writer, and the engine whose transactions begin as writing."""
+    prepared = _prepared.get(engine)
+    if prepared is None:
+        path = str(Path(engine.url.database or "").resolve())
+        with _writers_guard:
+            lock = _writers.setdefault(path, threading.RLock())
+            prepared = lock, engine.execution_options(**{_WRITES: True})
+            _prepared[engine] = prepared
+    return prepared
 
 
 @contextmanager
@@ -98,11 +108,8 @@ def transaction(engine: Engine) -> Iterator[Session]:
         with Session(engine, autoflush=False) as session, session.begin():
             yield session
         return
-    with (
-        _writer_lock(engine),
-        Session(engine.execution_options(**{_WRITES: True}), autoflush=False) as session,
-        session.begin(),
-    ):
+    lock, writing = _writer(engine)
+    with lock, Session(writing, autoflush=False) as session, session.begin():
         yield session
 
 

@@ -230,6 +230,7 @@ class FulfillmentWorkflow:
             task,
             type(None),
             summary=f"Hand over {units} units: their stock leaves the books",
+            is_stage=False,
         )
 
     async def _deliver(self) -> None:

@@ -112,7 +112,9 @@ class FulfillmentCore(Reactor):
     async def record(self, summary: str) -> None:
         """Write the read model where no step does; answers still untold reach the order."""
         record = FulfillmentRecord(**self.written(tell=self._has_untold))
-        await self.call(DeliverActivities.deliver, record, type(None), summary=summary)
+        await self.call(
+            DeliverActivities.deliver, record, type(None), summary=summary, is_stage=False
+        )
 
     def awaits(self) -> str:
         """What the fulfillment waits for, in a few words."""

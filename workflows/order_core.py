@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 from temporalio import workflow
@@ -29,6 +30,9 @@ with workflow.unsafe.imports_passed_through():
     from domain.order_book import OrderBook
     from domain.plans import OrderFacts, OrderView, TimelineEntry
     from domain.stages import CLOSED_STAGES, Choice
+
+BRIEF_STAGES_UNSHOWN = 3
+"""The behavior from which search attributes leave out a stage that is over within two seconds."""
 
 
 class OrderCore(Reactor):
@@ -149,7 +153,7 @@ class OrderCore(Reactor):
             timeline=self.take_story(),
         )
         self._recorded = self._essence()
-        await self.call(OrderActivities.record, record, type(None), summary=summary)
+        await self.call(OrderActivities.record, record, type(None), summary=summary, is_stage=False)
 
     def deadlines(self) -> list[Deadline]:
         """Everything that will happen to the order by itself."""
@@ -169,6 +173,8 @@ class OrderCore(Reactor):
     def show(self) -> None:
         """Set the page's details and, where they changed, the search attributes."""
         workflow.set_current_details(order_details(self.state, self.attention, self.deadlines()))
+        if self._is_passing:
+            return
         shown = self._attributes()
         changed = [
             update for name, (value, update) in shown.items() if self._shown.get(name) != value
@@ -176,6 +182,14 @@ class OrderCore(Reactor):
         if changed:
             workflow.upsert_search_attributes(changed)
             self._shown = {name: value for name, (value, _) in shown.items()}
+
+    @property
+    def _is_passing(self) -> bool:
+        """Whether it moves on so soon that a list would show where it no longer is."""
+        if self.behavior < BRIEF_STAGES_UNSHOWN or self.is_finished or self.attention is not None:
+            return False
+        soon = workflow.now() + timedelta(seconds=2)
+        return any(deadline.at <= soon for deadline in self.deadlines())
 
     def _attributes(self) -> dict[str, tuple[object, SearchAttributeUpdate[Any]]]:
         """Name -> (value, update); one that never had a value and has none now is left out."""

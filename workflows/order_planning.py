@@ -395,6 +395,7 @@ class Planning:
             task,
             Claimed,
             summary=f"Release plan {plan.plan_version} to {_nodes(plan.fulfillments)}"[:190],
+            is_stage=False,
         )
         if not claimed.claimed:
             core.forget_story(task.timeline)

@@ -61,8 +61,7 @@ def _receive(connection_id: str, request: Request, raw: bytes) -> Response:
 
 
 def _connection(services: Services, connection_id: str) -> Connection:
-    with reading(services.engine) as session:
-        connection = services.reference.known(session).connections.get(connection_id)
+    connection = services.reference.connection(services.engine, connection_id)
     if connection is None or connection.kind in _UNHEARD:
         raise not_found(f"no connection '{connection_id}' sends webhooks")
     return connection
