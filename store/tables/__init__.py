@@ -1,5 +1,6 @@
 """Every table. Importing this package fills `SQLModel.metadata`."""
 
+from store.tables.changes import ChangeRow
 from store.tables.network import (
     ConnectionRow,
     ExchangeRateRow,
@@ -46,6 +47,7 @@ __all__ = [
     "ApprovalVoteRow",
     "BackorderRow",
     "CapacityRow",
+    "ChangeRow",
     "ConnectionRow",
     "CoolOffRow",
     "DecisionRow",
