@@ -3,6 +3,7 @@
 from store.tables.changes import ChangeRow
 from store.tables.network import (
     ConnectionRow,
+    DistributionGroupRow,
     ExchangeRateRow,
     NetworkStateRow,
     NetworkVersionRow,
@@ -29,14 +30,19 @@ from store.tables.stock import (
     BackorderRow,
     CapacityRow,
     CoolOffRow,
+    DiscrepancyRow,
+    ExclusionRow,
     GrantRow,
     HoldRow,
     LedgerRow,
     OperationRow,
     PositionRow,
+    ProtectionRow,
     ReservationRow,
     StockCountRow,
+    StockRulesRow,
     SupplyRow,
+    VelocityRow,
 )
 from store.tables.system import ApiKeyRow, MessageRow, PolicyActivationRow, PolicyRow
 
@@ -51,7 +57,10 @@ __all__ = [
     "ConnectionRow",
     "CoolOffRow",
     "DecisionRow",
+    "DiscrepancyRow",
+    "DistributionGroupRow",
     "ExchangeRateRow",
+    "ExclusionRow",
     "FulfillmentLineRow",
     "FulfillmentRow",
     "GrantRow",
@@ -72,9 +81,12 @@ __all__ = [
     "PolicyRow",
     "PositionRow",
     "ProductRow",
+    "ProtectionRow",
     "ReservationRow",
     "ServiceRow",
     "StockCountRow",
+    "StockRulesRow",
     "SupplyRow",
     "TimelineRow",
+    "VelocityRow",
 ]
