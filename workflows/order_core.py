@@ -22,6 +22,7 @@ from workflows.search_attributes import (
     PROMISE_DATE,
     SLA_DUE_AT,
 )
+from workflows.step_keys import revision_after
 
 with workflow.unsafe.imports_passed_through():
     from activities.orders import OrderActivities, OrderTask
@@ -111,7 +112,7 @@ class OrderCore(Reactor):
 
     def view(self, *, closed: bool = False) -> OrderView:
         """The order as it is now, one revision on."""
-        self.state.revision += 1
+        self.state.revision = revision_after(self.state.revision, workflow.now())
         return OrderView(
             order_id=self.state.order_id,
             revision=self.state.revision,

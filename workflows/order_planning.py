@@ -230,7 +230,7 @@ class Planning:
         core.note("backordered", f"{sum(short.values())} units wait for supply")
         task = BackorderTask(
             **core.written(),
-            key=state.next_key("backorder"),
+            key=state.key_of("backorder", short.items()),
             lines=lines,
             promise_at=state.promise_at,
         )
@@ -258,7 +258,7 @@ class Planning:
             ReserveActivities.drop_backorder,
             DropTask(
                 order_id=state.order_id,
-                key=state.next_key("drop-backorder"),
+                key=state.key_of("drop-backorder", units.items()),
                 lines=self._plan_lines(units),
             ),
             Dropped,
