@@ -47,6 +47,9 @@ class OrderCore(Reactor):
         self.cancel_all_is_waiting: Callable[[], bool] = lambda: False
         self.cancel_everything: Callable[[str, str], None] = lambda _request, _reason: None
         self.news: list[Callable[[], bool]] = []
+        self.news.append(lambda: bool(self._chosen))
+        self.questions = self.state.questions
+        self.attention = self._first_question
         self._sending: set[asyncio.Task[None]] = set()
         self._shown: dict[str, object] = {}
         self._recorded: tuple[object, ...] | None = None
@@ -80,6 +83,15 @@ class OrderCore(Reactor):
         if self.state.facts is None:
             self.state.book = OrderBook.of(facts.lines)
         self.state.facts = facts
+
+    @property
+    def parks(self) -> int:
+        """How many questions were asked, in earlier runs too."""
+        return self.state.parks
+
+    @parks.setter
+    def parks(self, asked: int) -> None:
+        self.state.parks = asked
 
     @property
     def task(self) -> OrderTask:
@@ -208,7 +220,7 @@ class OrderCore(Reactor):
     async def on_abandoned(self, choice: Choice) -> None:
         """Act on the choice that ended a parked step."""
         if choice is Choice.CANCEL and not self.cancel_all_is_waiting():
-            self.cancel_everything(f"park/{self._parks}", "A person chose to cancel")
+            self.cancel_everything(f"park/{self.parks}", "A person chose to cancel")
 
     def has_news(self) -> bool:
         """Whether a message waits to be looked at."""

@@ -78,6 +78,9 @@ class OrderState(_Mutable):
     done: dict[str, int] = Field(default_factory=dict)
     """Step and what it moved -> units it has moved so far."""
     at_risk: bool = False
+    parks: int = 0
+    questions: dict[str, Attention] = Field(default_factory=dict)
+    """Step -> what a person is asked while everything else goes on."""
 
     @property
     def progress(self) -> Progress:

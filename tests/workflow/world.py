@@ -564,6 +564,16 @@ class World:
         except AssertionError:
             raise AssertionError(f"nothing says '{text}': {seen}") from None
 
+    async def until_continued(self, handle: WorkflowHandle[Any, Any]) -> None:
+        """Wait until the workflow has continued as new."""
+
+        async def is_second_run() -> bool:
+            history: Any = await handle.fetch_history()
+            start = history.events[0].workflow_execution_started_event_attributes
+            return bool(start.continued_execution_run_id)
+
+        await self.until(is_second_run, "it continued as new")
+
     async def attributes(self, workflow_id: str) -> dict[str, Any]:
         """The search attributes of a workflow."""
         found = (await self._info(workflow_id)).search_attributes.indexed_fields
