@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 
+from sqlalchemy.orm import Session
 from temporalio import activity
 
 from activities.context import Context
@@ -14,7 +15,7 @@ from domain.network import CarrierService, Place
 from domain.orders import Address
 from domain.planning import distance_km, place_of
 from domain.values import Id, Model
-from integrations.carrier.port import Carrier, Rate, ServiceOption, ShipmentRequest
+from integrations.carrier.port import Carrier, Rate, ServiceOption, ShipmentRequest, VoidOutcome
 from store import fulfillments, network, orders
 from store.engine import reading, transaction
 
@@ -75,18 +76,23 @@ class ShipActivities:
         """Void labels of units the node confirmed as cancelled; one already used is left alone."""
         carrier = self._carrier(task.carrier_connection_id)
         for package in task.packages:
-            if package.shipment_id is not None:
-                carrier.void(
-                    package.shipment_id, f"{task.fulfillment_id}/{package.package_id}/void"
-                )
+            shipment_id = package.shipment_id
+            if shipment_id is None:
+                continue
+            key = f"{task.fulfillment_id}/{package.package_id}/void/{shipment_id}"
+            if carrier.void(shipment_id, key) is VoidOutcome.VOIDED:
+                with transaction(self._engine) as session:
+                    fulfillments.void_label(
+                        session, task.fulfillment_id, package.package_id, shipment_id
+                    )
 
     def _label(self, task: ShipTask, package: Package) -> Package:
-        key = f"{task.order.fulfillment_id}/{package.package_id}/label"
         with reading(self._engine) as session:
             stored = fulfillments.packages(session, task.order.fulfillment_id)
             known = next((x for x in stored if x.package_id == package.package_id), package)
-            if known.tracking_number is not None:
+            if known.tracking_number is not None and known.status is not PackageStatus.VOIDED:
                 return known
+            key = _label_key(session, task.order.fulfillment_id, package.package_id)
             address = orders.address_of(session, task.order.order_id, task.order.ship_group)
             products = network.products(session, sorted({x.sku for x in task.order.lines}))
             services = network.services_of(session, task.order.node_id)
@@ -117,6 +123,12 @@ class ShipActivities:
     def _carrier(self, connection_id: str) -> Carrier:
         with reading(self._engine) as session:
             return self._carriers.get(network.connections(session)[connection_id])
+
+
+def _label_key(session: Session, fulfillment_id: str, package_id: str) -> str:
+    """One label a key: those bought before for this package were voided, and bought no more."""
+    voided = fulfillments.labels_bought(session, fulfillment_id, package_id)
+    return f"{fulfillment_id}/{package_id}/label" + (f"-{voided + 1}" if voided else "")
 
 
 def _shipment_request(

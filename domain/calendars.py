@@ -43,11 +43,25 @@ class Calendar:
         """Whether the node works on that local date."""
         return day.weekday() in self._days and day not in self._holidays
 
+    @property
+    def zone(self) -> ZoneInfo:
+        """The zone in which all these rules are read."""
+        return self._zone
+
+    @property
+    def processing(self) -> timedelta:
+        """Working time from the release to a packed parcel."""
+        return self._processing
+
+    @property
+    def last_release(self) -> time:
+        """The latest time of day whose orders are still worked on that day."""
+        return self._cutoff if self._is_overnight else min(self._cutoff, self._closes)
+
     def work_date(self, release: datetime) -> date | None:
         """The local date an order released then is worked on; None: the node never works."""
         local = release.astimezone(self._zone)
-        clock = local.time()
-        in_time = clock <= self._cutoff and (self._is_overnight or clock <= self._closes)
+        in_time = local.time() <= self.last_release
         return self._work_day_from(local.date() + (timedelta(0) if in_time else _ONE_DAY))
 
     def work_dates(self, release: datetime, count: int) -> list[date]:
@@ -68,7 +82,7 @@ class Calendar:
         day: date | None = work_date
         last = work_date + timedelta(days=_SEARCHED_DAYS)
         while day is not None and day <= last:
-            opens, closes = self._window(day)
+            opens, closes = self.window(day)
             start = max(opens, release)
             if left <= closes - start:
                 return start + left
@@ -81,16 +95,16 @@ class Calendar:
         day = self._work_day_from(ready.astimezone(self._zone).date())
         if day is None:
             return None
-        collected = self._at(day, pickup_at)
+        collected = self.at(day, pickup_at)
         if collected >= ready:
             return collected
         day = self._work_day_from(day + _ONE_DAY)
-        return None if day is None else self._at(day, pickup_at)
+        return None if day is None else self.at(day, pickup_at)
 
     def delivered_at(self, ship_at: datetime, transit_days: int) -> datetime:
         """The end of the delivery day, that many calendar days after the collection."""
         day = ship_at.astimezone(self._zone).date() + timedelta(days=transit_days)
-        return max(ship_at, self._at(day, DELIVERED_BY))
+        return max(ship_at, self.at(day, DELIVERED_BY))
 
     def order_by(self, ship_at: datetime) -> datetime | None:
         """The latest release that is still ready at `ship_at`, capacity aside."""
@@ -98,11 +112,11 @@ class Calendar:
         day = ship_at.astimezone(self._zone).date()
         for _ in range(_SEARCHED_DAYS):
             if self.is_work_day(day):
-                opens, closes = self._window(day)
+                opens, closes = self.window(day)
                 worked = min(ship_at, closes) - opens
                 if worked >= left:
                     # The repeated hour of the clock change still counts as before the cut-off.
-                    cutoff = self._at(day, self._cutoff.replace(fold=1))
+                    cutoff = self.at(day, self._cutoff.replace(fold=1))
                     return min(min(ship_at, closes) - left, cutoff)
                 left -= max(timedelta(0), worked)
             day -= _ONE_DAY
@@ -112,11 +126,13 @@ class Calendar:
     def _is_overnight(self) -> bool:
         return self._closes <= self._opens
 
-    def _window(self, day: date) -> tuple[datetime, datetime]:
+    def window(self, day: date) -> tuple[datetime, datetime]:
+        """When work begins and ends on that local date; an overnight shift ends on the next."""
         closing_day = day + _ONE_DAY if self._is_overnight else day
-        return self._at(day, self._opens), self._at(closing_day, self._closes)
+        return self.at(day, self._opens), self.at(closing_day, self._closes)
 
-    def _at(self, day: date, clock: time) -> datetime:
+    def at(self, day: date, clock: time) -> datetime:
+        """That local date and time of day in UTC."""
         return datetime.combine(day, clock, self._zone).astimezone(UTC)
 
     def _work_day_from(self, day: date) -> date | None:

@@ -48,6 +48,8 @@ class PackageStatus(StrEnum):
     EXCEPTION = "exception"
     LOST = "lost"
     RETURNED = "returned"
+    VOIDED = "voided"
+    """Its label was given back before it left; only the read model keeps it."""
 
 
 class PackageLine(Model):

@@ -151,6 +151,28 @@ class Node(Model):
         return ZoneInfo(self.time_zone)
 
 
+class DistributionGroup(Model):
+    """A named set of nodes: those listed, and those of the kinds and regions given.
+
+    With kinds and regions both, a node must fit both; with neither, only the listed ones belong.
+    """
+
+    group_id: Id
+    nodes: tuple[Id, ...] = ()
+    kinds: tuple[NodeKind, ...] = ()
+    regions: tuple[Text, ...] = ()
+
+    def holds(self, node: Node) -> bool:
+        """Whether the node belongs to the group."""
+        if node.node_id in self.nodes:
+            return True
+        if not self.kinds and not self.regions:
+            return False
+        return (not self.kinds or node.kind in self.kinds) and (
+            not self.regions or node.place.region in self.regions
+        )
+
+
 class Network(Model):
     """All that a sample or deployment configures of places and connections."""
 
@@ -158,3 +180,4 @@ class Network(Model):
     connections: tuple[Connection, ...] = ()
     services: tuple[CarrierService, ...] = ()
     nodes: tuple[Node, ...] = ()
+    groups: tuple[DistributionGroup, ...] = ()

@@ -324,7 +324,11 @@ def _fulfillment_of(
     return fulfillments.load_fulfillment(session, fulfillment_id)
 
 
-_ON_THE_WAY = frozenset(PackageStatus) - {PackageStatus.PACKED, PackageStatus.LABELLED}
+_ON_THE_WAY = frozenset(PackageStatus) - {
+    PackageStatus.PACKED,
+    PackageStatus.LABELLED,
+    PackageStatus.VOIDED,
+}
 
 
 def _is_no_news(event: CarrierEvent, record: FulfillmentRecord) -> bool:

@@ -9,11 +9,11 @@ from sqlalchemy.orm import Session
 
 from store import ledger
 from store.columns import ByPairs, query, statement
-from store.ledger import Changes, Position
+from store.ledger import Cause, Changes, Position
 
 _LAST = ByPairs("t.*", "stock_counts", "")
 _MOVES = ByPairs(
-    "t.node_id, t.sku, t.bucket, t.at, t.delta, t.kind, t.fulfillment_id",
+    "t.node_id, t.sku, t.bucket, t.at, t.occurred_at, t.delta, t.kind, t.fulfillment_id",
     "ledger",
     "WHERE t.bucket IN ('usable', 'damaged', 'quarantine', 'suspect', 'released') AND t.at > :at",
 )
@@ -22,6 +22,17 @@ _REMEMBER = statement(
     " VALUES (:sku, :node_id, :condition, :quantity, :counted_at)"
     " ON CONFLICT (sku, node_id, condition)"
     " DO UPDATE SET quantity = excluded.quantity, counted_at = excluded.counted_at",
+    "stock_counts",
+)
+_DISAGREES = statement(
+    "INSERT INTO discrepancies"
+    " (key, kind, node_id, sku, condition, expected, found, occurred_at, noted_at) VALUES"
+    " (:key, :kind, :node_id, :sku, :condition, :expected, :found, :occurred_at, :noted_at)",
+    "discrepancies",
+)
+_COUNTED_AT = query(
+    "SELECT counted_at FROM stock_counts"
+    " WHERE sku = :sku AND node_id = :node_id AND condition = :condition",
     "stock_counts",
 )
 _PICKED = query(
@@ -34,6 +45,14 @@ _PICKED = query(
     "reservations",
     lists=["fulfillment_ids"],
 )
+
+
+_COUNTS = frozenset({"count", "cycle_count"})
+
+
+def _time(row: Any) -> datetime:
+    time: datetime = row.occurred_at or row.at
+    return time
 
 
 @dataclass(frozen=True)
@@ -58,14 +77,14 @@ class _Moves:
         return sum(
             row.delta
             for row in self.rows
-            if row.at > at and row.bucket == bucket and row.kind != "count"
+            if _time(row) > at and row.bucket == bucket and row.kind not in _COUNTS
         )
 
     def consumed_after(self, at: datetime) -> dict[str, int]:
         """Fulfillment id -> units handed over later than `at`."""
         units: dict[str, int] = {}
         for row in self.rows:
-            if row.at > at and row.bucket == "released" and row.kind == "consume":
+            if _time(row) > at and row.bucket == "released" and row.kind == "consume":
                 units[row.fulfillment_id] = units.get(row.fulfillment_id, 0) - row.delta
         return units
 
@@ -75,23 +94,69 @@ def counted_changes(
     counted: Sequence[Counted],
     positions: Mapping[tuple[str, str], Position],
     nodes: Mapping[str, Mapping[str, object]],
+    cause: Cause,
 ) -> Changes:
-    """How the locked positions change by these counts; counts taken over are remembered."""
-    taken = _newer_than_the_last(session, _with_suspects_settled(counted))
+    """How the locked positions change by these counts.
+
+    Counts taken over are remembered, and those listed that do not agree with what was believed of
+    a position known before. A count of kind `cycle_count` is of what lies on the shelf.
+    """
+    known = _last_counts(session, counted)
+    taken = _newer_than_the_last(known, _with_suspects_settled(counted))
     if not taken:
         return {}
     moves = _moves_since(session, taken)
     changes: Changes = {}
+    given = set(counted)
+    differing: list[dict[str, Any]] = []
     for count in taken:
         since = moves.get((count.node_id, count.sku), _Moves([]))
         there = count.quantity + since.after(count.counted_at, count.condition)
         place = positions[count.node_id, count.sku]
         if count.condition == "usable":
-            there += _not_counted_by(session, nodes[count.node_id], count, place, since)
-        delta = max(0, there) - int(getattr(place, count.condition))
-        ledger.add(changes, count.node_id, count.sku, count.condition, delta)
+            node = nodes[count.node_id]
+            on_shelf = cause.kind == "cycle_count"
+            there += _not_counted_by(session, node, count, place, since, on_shelf=on_shelf)
+        believed = int(getattr(place, count.condition))
+        found = max(0, there)
+        ledger.add(changes, count.node_id, count.sku, count.condition, found - believed)
+        is_known = believed > 0 or (count.node_id, count.sku, count.condition) in known
+        if found != believed and is_known and count in given:
+            differing.append(_disagreement(count, believed, found, cause))
     session.execute(_REMEMBER, [vars(count) for count in taken])
+    if differing:
+        session.execute(_DISAGREES, differing)
     return changes
+
+
+def was_counted(
+    session: Session, node_id: str, sku: str, condition: str, occurred_at: datetime
+) -> bool:
+    """Whether the newest count of that condition already saw what occurred then."""
+    asked = {"node_id": node_id, "sku": sku, "condition": condition}
+    counted_at = session.execute(_COUNTED_AT, asked).scalar_one_or_none()
+    return counted_at is not None and occurred_at <= counted_at
+
+
+def note_disagreement(
+    session: Session, counted: Counted, *, expected: int, found: int, cause: Cause
+) -> None:
+    """List that something was found that does not agree with what was believed."""
+    session.execute(_DISAGREES, [_disagreement(counted, expected, found, cause)])
+
+
+def _disagreement(counted: Counted, expected: int, found: int, cause: Cause) -> dict[str, Any]:
+    return {
+        "key": cause.key,
+        "kind": cause.kind,
+        "node_id": counted.node_id,
+        "sku": counted.sku,
+        "condition": counted.condition,
+        "expected": expected,
+        "found": found,
+        "occurred_at": counted.counted_at,
+        "noted_at": cause.at,
+    }
 
 
 def _with_suspects_settled(counted: Sequence[Counted]) -> list[Counted]:
@@ -105,9 +170,15 @@ def _with_suspects_settled(counted: Sequence[Counted]) -> list[Counted]:
     return [*counted, *settled]
 
 
-def _newer_than_the_last(session: Session, counted: Sequence[Counted]) -> list[Counted]:
+_Last = Mapping[tuple[str, str, str], datetime]
+
+
+def _last_counts(session: Session, counted: Sequence[Counted]) -> _Last:
     known = _LAST.rows(session, {(row.node_id, row.sku) for row in counted})
-    last = {(row.node_id, row.sku, row.condition): row.counted_at for row in known}
+    return {(row.node_id, row.sku, row.condition): row.counted_at for row in known}
+
+
+def _newer_than_the_last(last: _Last, counted: Sequence[Counted]) -> list[Counted]:
     return [
         row
         for row in counted
@@ -130,8 +201,12 @@ def _not_counted_by(
     count: Counted,
     place: Position,
     moves: _Moves,
+    *,
+    on_shelf: bool,
 ) -> int:
-    """Units that were there at T by doms's reckoning but that the node's own count leaves out."""
+    """Units that were there at T by doms's reckoning but that the count leaves out."""
+    if on_shelf:
+        return _picked_but_there(session, count, moves)
     if node["feed_meaning"] == "net":
         return place.released - moves.after(count.counted_at, "released")
     if node["decrement"] == "pick":

@@ -8,7 +8,13 @@ from sqlalchemy.orm import Session
 
 from domain.errors import ConflictError, UnknownReferenceError
 from domain.events import LineProgress
-from domain.fulfillments import FulfillmentLine, FulfillmentOrder, FulfillmentStatus, Package
+from domain.fulfillments import (
+    FulfillmentLine,
+    FulfillmentOrder,
+    FulfillmentStatus,
+    Package,
+    PackageStatus,
+)
 from domain.plans import FulfillmentView
 from domain.stages import Attention
 from domain.values import Model, UtcTime
@@ -94,6 +100,16 @@ _SAVE_LABEL = statement(
 )
 _LABEL = query(
     "SELECT document FROM labels WHERE fulfillment_id = :fulfillment_id AND key = :key", "labels"
+)
+_VOID = statement(
+    "UPDATE packages SET status = 'voided', tracking_number = NULL, document = :document"
+    " WHERE fulfillment_id = :fulfillment_id AND package_id = :package_id",
+    "packages",
+)
+_LABELS_BOUGHT = query(
+    "SELECT count(*) AS bought FROM labels WHERE fulfillment_id = :fulfillment_id"
+    " AND package_id = :package_id",
+    "labels",
 )
 _POSITION = query(
     "SELECT count(*) AS position FROM packages WHERE fulfillment_id = :fulfillment_id"
@@ -317,6 +333,22 @@ def save_label(
     return package
 
 
+def void_label(session: Session, fulfillment_id: str, package_id: str, shipment_id: str) -> None:
+    """Show the package as voided, unless it has another label by now: the next is a new one."""
+    for package in packages(session, fulfillment_id):
+        if package.package_id == package_id and package.shipment_id == shipment_id:
+            voided = package.model_copy(update={"status": PackageStatus.VOIDED})
+            row = {"document": voided.model_dump(mode="json")}
+            place = {"fulfillment_id": fulfillment_id, "package_id": package_id}
+            session.execute(_VOID, {**place, **row})
+
+
+def labels_bought(session: Session, fulfillment_id: str, package_id: str) -> int:
+    """How many labels packages of that id had: more than one when earlier ones were voided."""
+    place = {"fulfillment_id": fulfillment_id, "package_id": package_id}
+    return int(session.execute(_LABELS_BOUGHT, place).scalar_one())
+
+
 def _must_exist(session: Session, fulfillment_id: str) -> None:
     if session.execute(_EXISTS, {"fulfillment_id": fulfillment_id}).one_or_none() is None:
         raise UnknownReferenceError(f"no fulfillment '{fulfillment_id}'")
@@ -431,7 +463,7 @@ def _task(record: FulfillmentRecord) -> WorkTask:
             )
             for line in order.lines
         ),
-        packages=view.packages,
+        packages=tuple(x for x in view.packages if x.status is not PackageStatus.VOIDED),
         awaits=view.awaits,
         since=record.created_at,
     )

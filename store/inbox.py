@@ -9,14 +9,18 @@ from sqlalchemy.orm import Session
 from store.messages import (
     LEASE,
     Message,
+    MessageStanding,
     claim_messages,
     count_messages,
     finish_messages,
-    message_name,
+    has_earlier,
+    message_standing,
+    move_message,
     postpone_message,
     put_message,
     quarantine_message,
     quarantined_messages,
+    refuse_message,
     release_message,
 )
 
@@ -67,9 +71,24 @@ def put(
     )
 
 
-def name_of(session: Session, message_id: int) -> str:
-    """What a kept message is called, such as the signal's name."""
-    return message_name(session, message_id)
+def standing(session: Session, message_id: int) -> MessageStanding:
+    """What became of a kept message so far."""
+    return message_standing(session, message_id)
+
+
+def is_next(session: Session, stream: str, message_id: int) -> bool:
+    """Whether no earlier message of its stream waits."""
+    return not has_earlier(session, "in", stream, message_id)
+
+
+def due_at(session: Session, message_id: int, next_at: datetime) -> None:
+    """Deliver it at that time and not before, unless it was settled meanwhile."""
+    move_message(session, message_id, next_at)
+
+
+def refuse(session: Session, message_id: int, reason: str, now: datetime) -> None:
+    """It was answered with a no: the reason is kept, and it is not delivered any more."""
+    refuse_message(session, message_id, reason, now)
 
 
 def claim(

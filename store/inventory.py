@@ -1,6 +1,7 @@
 """Stock at nodes: counts, adjustments, arrivals, and what may be sold."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from enum import StrEnum
 from itertools import pairwise
@@ -8,14 +9,29 @@ from itertools import pairwise
 from sqlalchemy.orm import Session
 
 from domain.errors import ConflictError, UnknownReferenceError
-from domain.routing.decision import InboundSupply
-from domain.values import Count, Id, Model, Quantity, UtcTime
-from store import ledger, outbox
+from domain.stock_rules import fill_protections
+from domain.values import Count, Id, Model, UtcTime
+from store import ledger
 from store.columns import query, statement
-from store.counts import Counted, counted_changes
-from store.engine import is_sqlite
-from store.ledger import SELLABLE, Cause, Changes, Position, lock_positions, position_of_row
+from store.counts import Counted, counted_changes, was_counted
+from store.granting import Grant as Grant
+from store.granting import grant_all, grants_of
+from store.ledger import (
+    PROMISABLE,
+    SELLABLE,
+    Cause,
+    Changes,
+    Position,
+    lock_positions,
+    position_of_row,
+)
 from store.operations import claim, finish
+from store.protection import keep, protections_at
+from store.stock_rules import Keeper
+from store.supply import Expected as Expected
+from store.supply import expect_supply as expect_supply
+from store.supply import inbound as inbound
+from store.supply import take_expected
 from store.tables.stock import BUCKETS
 
 COUNT_CHUNK = 400
@@ -41,17 +57,6 @@ class StockCount(Model):
     counted_at: UtcTime
 
 
-class Grant(Model):
-    """Units that arrived and were reserved for a line that waited for them."""
-
-    reservation_id: str
-    order_id: str
-    line_id: str
-    sku: str
-    node_id: str
-    quantity: int
-
-
 class Unexplained(Model):
     """A bucket that does not hold what the ledger says."""
 
@@ -62,22 +67,19 @@ class Unexplained(Model):
     ledger: int
 
 
-class Expected(Model):
-    """Dated supply: units due at a node under a purchase order, transfer or production order."""
-
-    supply_id: Id
-    node_id: Id
-    sku: Id
-    quantity: Quantity
-    due: UtcTime
-
-
 _ONE = query("SELECT * FROM positions WHERE sku = :sku AND node_id = :node_id", "positions")
 _OF_SKU = query("SELECT * FROM positions WHERE sku = :sku ORDER BY node_id", "positions")
 _AVAILABLE = query(
     f"SELECT sku, node_id, {SELLABLE} AS ats FROM positions"  # noqa: S608 (no outside text in it)
     f" WHERE sku IN :skus AND {SELLABLE} > 0",
     "positions",
+    lists=["skus"],
+)
+_PROMISABLE = query(
+    f"SELECT sku, node_id, {SELLABLE} AS ats FROM positions"  # noqa: S608 (no outside text in it)
+    f" WHERE sku IN :skus AND {SELLABLE} > 0 AND {PROMISABLE}",
+    "positions",
+    "exclusions",
     lists=["skus"],
 )
 _KNOWN_NODES = query(
@@ -87,54 +89,6 @@ _OVERSOLD = query(
     "SELECT * FROM positions WHERE held + reserved + released + claimed > usable"
     " ORDER BY node_id, sku",
     "positions",
-)
-_WAITED_FOR = query(
-    "SELECT DISTINCT sku FROM backorders WHERE sku IN :skus AND quantity > 0",
-    "backorders",
-    lists=["skus"],
-)
-_QUEUE = (
-    "SELECT order_id, line_id, quantity FROM backorders WHERE sku = :sku AND quantity > 0"
-    " AND EXISTS (SELECT 1 FROM nodes WHERE nodes.node_id = :node_id AND nodes.active)"
-    " ORDER BY demand_class, CASE WHEN promise_at IS NULL THEN 1 ELSE 0 END, promise_at, since,"
-    " order_id, line_id LIMIT :row_limit"
-)
-_QUEUE_SQLITE = query(_QUEUE, "backorders")
-# A row that its own order is changing right now is passed over: neither waits for the other.
-_QUEUE_LOCKING = query(f"{_QUEUE} FOR UPDATE SKIP LOCKED", "backorders")
-_NUMBER_GRANT = query(
-    "INSERT INTO grants (order_id, granted_at) VALUES (:order_id, :granted_at) RETURNING id",
-    "grants",
-)
-_RESERVE_GRANT = statement(
-    "INSERT INTO reservations (reservation_id, line_id, node_id, sku, order_id, quantity,"
-    " reserved, released, consumed, freed, granted, counted) VALUES (:reservation_id, :line_id,"
-    " :node_id, :sku, :order_id, :quantity, :quantity, 0, 0, 0, :granted, :counted)",
-    "reservations",
-)
-_SERVE = statement(
-    "UPDATE backorders SET quantity = quantity - :quantity"
-    " WHERE order_id = :order_id AND line_id = :line_id",
-    "backorders",
-)
-_SERVED = statement("DELETE FROM backorders WHERE sku = :sku AND quantity = 0", "backorders")
-_EXPECT = statement(
-    "INSERT INTO supply (supply_id, sku, node_id, quantity, due)"
-    " VALUES (:supply_id, :sku, :node_id, :quantity, :due)"
-    " ON CONFLICT (supply_id, sku, node_id)"
-    " DO UPDATE SET quantity = excluded.quantity, due = excluded.due",
-    "supply",
-)
-_ARRIVED = statement(
-    "UPDATE supply SET quantity = CASE WHEN quantity > :arrived THEN quantity - :arrived ELSE 0 END"
-    " WHERE supply_id = :supply_id AND sku = :sku AND node_id = :node_id",
-    "supply",
-)
-_INBOUND = query(
-    "SELECT node_id, sku, quantity, due FROM supply WHERE sku IN :skus AND quantity > 0"
-    " ORDER BY due, node_id, sku, supply_id",
-    "supply",
-    lists=["skus"],
 )
 
 
@@ -149,11 +103,18 @@ def positions_of(session: Session, sku: str) -> list[Position]:
     return [position_of_row(row) for row in session.execute(_OF_SKU, {"sku": sku}).mappings()]
 
 
-def availability(session: Session, skus: Iterable[str]) -> dict[str, dict[str, int]]:
-    """SKU -> node id -> sellable units; nodes with none are left out, every SKU asked is there."""
+def availability(
+    session: Session, skus: Iterable[str], now: datetime | None = None
+) -> dict[str, dict[str, int]]:
+    """SKU -> node id -> sellable units; nodes with none are left out, every SKU asked is there.
+
+    With `now`, nodes that are excluded at that time are left out too.
+    """
     found: dict[str, dict[str, int]] = {sku: {} for sku in sorted(set(skus))}
     if found:
-        for sku, node_id, ats in session.execute(_AVAILABLE, {"skus": list(found)}).all():
+        sql = _AVAILABLE if now is None else _PROMISABLE
+        asked = {"skus": list(found), "until_now": now}
+        for sku, node_id, ats in session.execute(sql, asked).all():
             found[sku][node_id] = ats
     return found
 
@@ -191,22 +152,31 @@ def unexplained(session: Session) -> list[Unexplained]:
 
 
 def set_stock(
-    session: Session, rows: Iterable[StockCount], *, key: str, now: datetime
+    session: Session,
+    rows: Iterable[StockCount],
+    *,
+    key: str,
+    now: datetime,
+    by_people: bool = False,
 ) -> tuple[Grant, ...]:
     """Take over a stock count: what lay there at `counted_at`, and every later move on top.
 
     A row older than the last count of its position and condition is ignored. A usable count
     settles suspect units of that time too. What orders already have stays theirs. Units found go
-    to waiting backorders first: those grants are the answer. Raises UnknownReferenceError when a
-    node is unknown, ConflictError when one feed counts the same thing twice; then nothing changed.
+    to waiting backorders first: those grants are the answer. What does not agree with what was
+    believed is listed as a discrepancy. A feed means what its node declares; `by_people` is a
+    cycle count, of what lies on the shelf. Raises UnknownReferenceError when a node is unknown,
+    ConflictError when one feed counts the same thing twice; then nothing changed.
     """
     counts = sorted(rows, key=lambda row: (row.node_id, row.sku, row.condition))
     content = [row.model_dump(mode="json") for row in counts]
-    first = claim(session, key, "set_stock", now, content=content)
+    kind = "cycle_count" if by_people else "count"
+    first = claim(session, key, "cycle_count" if by_people else "set_stock", now, content=content)
     if not first.is_new:
-        return _grants_of(first.result)
+        return grants_of(first.result)
     _refuse_repeats(counts)
-    nodes = _known_nodes(session, {row.node_id for row in counts})
+    nodes = known_nodes(session, {row.node_id for row in counts})
+    cause = Cause(key=key, at=now, kind=kind)
     grants: list[Grant] = []
     for start in range(0, len(counts), COUNT_CHUNK):
         chunk = counts[start : start + COUNT_CHUNK]
@@ -217,10 +187,8 @@ def set_stock(
             Counted(row.node_id, row.sku, row.condition.value, row.quantity, row.counted_at)
             for row in chunk
         ]
-        changes = counted_changes(session, counted, positions, nodes)
-        cause = Cause(key=key, at=now, kind="count")
-        ledger.apply(session, changes, cause)
-        grants += _grant_all(session, changes, cause)
+        changes = counted_changes(session, counted, positions, nodes, cause)
+        grants += settle(session, positions, changes, cause)
     finish(session, key, [grant.model_dump() for grant in grants])
     return tuple(grants)
 
@@ -235,24 +203,30 @@ def adjust(
     key: str,
     now: datetime,
     reason: str,
+    occurred_at: datetime | None = None,
 ) -> tuple[Grant, ...]:
     """Add or take units by hand; units found go to waiting backorders first.
 
-    Raises UnknownReferenceError for an unknown node, ConflictError when fewer units are there
-    than are taken; then nothing changed.
+    What occurred before the newest count of that condition was counted already: it changes
+    nothing. Raises UnknownReferenceError for an unknown node, ConflictError when fewer units are
+    there than are taken; then nothing changed.
     """
-    content = [node_id, sku, condition, delta, reason]
+    content = [node_id, sku, condition, delta, reason, occurred_at]
     first = claim(session, key, "adjust", now, content=content)
     if not first.is_new:
-        return _grants_of(first.result)
+        return grants_of(first.result)
     bucket = Condition(condition).value
-    _known_nodes(session, {node_id})
-    ledger.open_positions(session, [(node_id, sku)])
-    there = getattr(lock_positions(session, [(node_id, sku)])[node_id, sku], bucket)
+    known_nodes(session, {node_id})
+    pair = (node_id, sku)
+    ledger.open_positions(session, [pair])
+    positions = lock_positions(session, [pair])
+    if occurred_at is not None and was_counted(session, *pair, bucket, occurred_at):
+        return _settle_and_finish(session, positions, {}, Cause(key, now, "adjust"))
+    there = getattr(positions[pair], bucket)
     if there + delta < 0:
         raise ConflictError(f"{node_id} has {there} {bucket} units of {sku}: cannot take {-delta}")
-    cause = Cause(key=key, at=now, kind="adjust", reason=reason)
-    return _apply_and_grant(session, {(node_id, sku): {bucket: delta}}, cause)
+    cause = Cause(key=key, at=now, kind="adjust", reason=reason, occurred_at=occurred_at)
+    return _settle_and_finish(session, positions, {pair: {bucket: delta}}, cause)
 
 
 def receive(
@@ -264,27 +238,31 @@ def receive(
     key: str,
     now: datetime,
     supply_id: str | None = None,
+    occurred_at: datetime | None = None,
 ) -> tuple[Grant, ...]:
     """Units arrived: waiting backorders get theirs before anything is sellable.
 
     Each order served gets a reservation `{order_id}-g{n}` and the signal `supply_granted`. With
-    `supply_id`, as many units are no longer expected. Raises UnknownReferenceError for an unknown
-    node, ValueError when `quantity` is below 1.
+    `supply_id`, as many units are no longer expected. Units that came before the newest count
+    were counted already. Raises UnknownReferenceError for an unknown node, ValueError when
+    `quantity` is below 1.
     """
     if quantity < 1:
         raise ValueError(f"{quantity} units cannot arrive")
-    content = [node_id, sku, quantity, supply_id]
+    content = [node_id, sku, quantity, supply_id, occurred_at]
     first = claim(session, key, "receive", now, content=content)
     if not first.is_new:
-        return _grants_of(first.result)
-    _known_nodes(session, {node_id})
-    ledger.open_positions(session, [(node_id, sku)])
-    lock_positions(session, [(node_id, sku)])
+        return grants_of(first.result)
+    known_nodes(session, {node_id})
+    pair = (node_id, sku)
+    ledger.open_positions(session, [pair])
+    positions = lock_positions(session, [pair])
     if supply_id is not None:
-        arrived = {"supply_id": supply_id, "sku": sku, "node_id": node_id, "arrived": quantity}
-        session.execute(_ARRIVED, arrived)
-    cause = Cause(key=key, at=now, kind="receive", reason=supply_id)
-    return _apply_and_grant(session, {(node_id, sku): {"usable": quantity}}, cause)
+        take_expected(session, supply_id, node_id, sku, quantity)
+    cause = Cause(key=key, at=now, kind="receive", reason=supply_id, occurred_at=occurred_at)
+    counted = occurred_at is not None and was_counted(session, *pair, "usable", occurred_at)
+    changes = {} if counted else {pair: {"usable": quantity}}
+    return _settle_and_finish(session, positions, changes, cause)
 
 
 def keep_back(
@@ -293,55 +271,63 @@ def keep_back(
     sku: str,
     *,
     safety_stock: int,
-    protected: int,
+    protected: Mapping[str, int],
     key: str,
     now: datetime,
 ) -> tuple[Grant, ...]:
-    """Set how many usable units are never sold (safety stock) or kept for others (protected).
+    """Set by hand how many usable units are never sold, and how many are kept for a channel.
 
-    What becomes sellable goes to waiting backorders first. Raises UnknownReferenceError for an
-    unknown node, ValueError for a negative number.
+    `protected`: channel -> units wanted; no more is kept than is there. Rules in force set both
+    anew. What becomes sellable goes to waiting backorders first. Raises UnknownReferenceError for
+    an unknown node, ValueError for a negative number.
     """
-    if safety_stock < 0 or protected < 0:
+    if safety_stock < 0 or any(units < 0 for units in protected.values()):
         raise ValueError("safety stock and protected units cannot be negative")
-    content = [node_id, sku, safety_stock, protected]
+    content = [node_id, sku, safety_stock, dict(protected)]
     first = claim(session, key, "keep_back", now, content=content)
     if not first.is_new:
-        return _grants_of(first.result)
-    _known_nodes(session, {node_id})
-    ledger.open_positions(session, [(node_id, sku)])
-    kept = lock_positions(session, [(node_id, sku)])[node_id, sku]
+        return grants_of(first.result)
+    known_nodes(session, {node_id})
+    pair = (node_id, sku)
+    ledger.open_positions(session, [pair])
+    position = lock_positions(session, [pair])[pair]
+    kept = protections_at(session, [pair]).get(pair, {})
+    held = {channel: units for channel, (units, _) in kept.items()}
+    pool = position.usable - position.spoken_for - safety_stock
+    filled = fill_protections(protected, held, pool)
+    wanted = {channel: (filled[channel], units) for channel, units in protected.items() if units}
     deltas = {
-        "safety_stock": safety_stock - kept.safety_stock,
-        "protected": protected - kept.protected,
+        "safety_stock": safety_stock - position.safety_stock,
+        "protected": keep(session, *pair, kept, wanted),
     }
     cause = Cause(key=key, at=now, kind="keep_back")
-    return _apply_and_grant(session, {(node_id, sku): deltas}, cause)
-
-
-def expect_supply(session: Session, supplies: Iterable[Expected]) -> None:
-    """Add or replace dated supply by (supply id, SKU, node). Raises UnknownReferenceError."""
-    rows = [supply.model_dump() for supply in supplies]
-    _known_nodes(session, {row["node_id"] for row in rows})
-    if rows:
-        session.execute(_EXPECT, rows)
-
-
-def inbound(session: Session, skus: Iterable[str]) -> tuple[InboundSupply, ...]:
-    """Units of these SKUs still to come, soonest first."""
-    rows = session.execute(_INBOUND, {"skus": sorted(set(skus))})
-    return tuple(InboundSupply.model_validate(dict(row)) for row in rows.mappings())
-
-
-def _apply_and_grant(session: Session, changes: Changes, cause: Cause) -> tuple[Grant, ...]:
-    ledger.apply(session, changes, cause)
-    grants = _grant_all(session, changes, cause)
-    finish(session, cause.key, [grant.model_dump() for grant in grants])
+    ledger.apply(session, {pair: deltas}, cause)
+    grants = grant_all(session, {pair: deltas}, cause)
+    finish(session, key, [grant.model_dump() for grant in grants])
     return tuple(grants)
 
 
-def _grants_of(result: Sequence[dict[str, object]]) -> tuple[Grant, ...]:
-    return tuple(Grant.model_validate(grant) for grant in result)
+def settle(
+    session: Session, positions: Mapping[tuple[str, str], Position], changes: Changes, cause: Cause
+) -> list[Grant]:
+    """Apply changes to locked positions, with what follows from them.
+
+    Safety stock by rule, then units for orders that wait, then what is kept for channels.
+    """
+    keeper = Keeper(session)
+    every, places = keeper.with_safety_stock(changes, positions)
+    ledger.apply(session, every, cause)
+    grants = grant_all(session, every, cause)
+    keeper.fill(positions, places, replace(cause, key=f"{cause.key}/keep", kind="protect"))
+    return grants
+
+
+def _settle_and_finish(
+    session: Session, positions: Mapping[tuple[str, str], Position], changes: Changes, cause: Cause
+) -> tuple[Grant, ...]:
+    grants = settle(session, positions, changes, cause)
+    finish(session, cause.key, [grant.model_dump() for grant in grants])
+    return tuple(grants)
 
 
 def _refuse_repeats(counts: Sequence[StockCount]) -> None:
@@ -356,82 +342,11 @@ def _refuse_repeats(counts: Sequence[StockCount]) -> None:
             )
 
 
-def _known_nodes(session: Session, node_ids: set[str]) -> dict[str, dict[str, object]]:
+def known_nodes(session: Session, node_ids: set[str]) -> dict[str, dict[str, object]]:
+    """The documents of these nodes by id. Raises UnknownReferenceError for an unknown one."""
     rows = session.execute(_KNOWN_NODES, {"node_ids": sorted(node_ids)})
     found = {row.node_id: row.document for row in rows}
     unknown = sorted(node_ids - set(found))
     if unknown:
         raise UnknownReferenceError(f"no node '{unknown[0]}': import it with the network first")
     return found
-
-
-def _grant_all(session: Session, changes: Changes, cause: Cause) -> list[Grant]:
-    rising = sorted(pair for pair, buckets in changes.items() if _frees(buckets))
-    if not rising:
-        return []
-    skus = sorted({sku for _, sku in rising})
-    waited_for = set(session.execute(_WAITED_FOR, {"skus": skus}).scalars())
-    grants: list[Grant] = []
-    for node_id, sku in rising:
-        if sku in waited_for:
-            grants += _grant(session, node_id, sku, cause)
-    return grants
-
-
-def _frees(buckets: dict[str, int]) -> bool:
-    kept = buckets.get("safety_stock", 0) + buckets.get("protected", 0)
-    return buckets.get("usable", 0) - kept > 0
-
-
-def _grant(session: Session, node_id: str, sku: str, cause: Cause) -> list[Grant]:
-    left = position(session, node_id, sku).sellable
-    if left <= 0:
-        return []
-    sql = _QUEUE_SQLITE if is_sqlite(session) else _QUEUE_LOCKING
-    waiting = session.execute(sql, {"sku": sku, "node_id": node_id, "row_limit": left}).all()
-    grants: list[Grant] = []
-    numbers: dict[str, str] = {}
-    for order_id, line_id, wanted in waiting:
-        quantity = min(wanted, left)
-        if quantity == 0:
-            break
-        left -= quantity
-        if order_id not in numbers:
-            numbers[order_id] = _new_reservation_id(session, order_id, cause.at)
-        grants.append(
-            Grant(
-                reservation_id=numbers[order_id],
-                order_id=order_id,
-                line_id=line_id,
-                sku=sku,
-                node_id=node_id,
-                quantity=quantity,
-            )
-        )
-    if grants:
-        _hand_out(session, grants, cause)
-    return grants
-
-
-def _new_reservation_id(session: Session, order_id: str, now: datetime) -> str:
-    number = session.execute(_NUMBER_GRANT, {"order_id": order_id, "granted_at": now}).scalar_one()
-    return f"{order_id}-g{number}"
-
-
-def _hand_out(session: Session, grants: Sequence[Grant], cause: Cause) -> None:
-    rows = [{**grant.model_dump(), "granted": True, "counted": True} for grant in grants]
-    session.execute(_RESERVE_GRANT, rows)
-    session.execute(_SERVE, rows)
-    session.execute(_SERVED, {"sku": grants[0].sku})
-    claimed = sum(grant.quantity for grant in grants)
-    pair = (grants[0].node_id, grants[0].sku)
-    ledger.apply(session, {pair: {"claimed": claimed}}, cause)
-    for reservation_id, order_id in sorted({(x.reservation_id, x.order_id) for x in grants}):
-        outbox.send(
-            session,
-            f"order-{order_id}",
-            "supply_granted",
-            {"request_id": reservation_id, "reservation_id": reservation_id},
-            key=f"supply_granted/{reservation_id}",
-            now=cause.at,
-        )

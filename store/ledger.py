@@ -17,15 +17,25 @@ SELLABLE = "usable - held - reserved - released - claimed - safety_stock - prote
 Changes = dict[tuple[str, str], dict[str, int]]
 """(node id, SKU) -> bucket -> how many units more (or fewer)."""
 
+PROMISABLE = (
+    "NOT EXISTS (SELECT 1 FROM exclusions e WHERE e.node_id = positions.node_id"
+    " AND e.sku IN ('', positions.sku) AND (e.until IS NULL OR e.until > :until_now))"
+)
+"""SQL for whether a position's node may be asked at `:until_now`, for this SKU and at all."""
+
 _TAKE = statement(
     "UPDATE positions SET reserved = reserved + :quantity"  # noqa: S608 (no outside text in it)
-    f" WHERE sku = :sku AND node_id = :node_id AND {SELLABLE} >= :quantity",
+    " WHERE sku = :sku AND node_id = :node_id"
+    f" AND {SELLABLE} >= :quantity AND {PROMISABLE}",
     "positions",
+    "exclusions",
 )
 _HOLD = statement(
     "UPDATE positions SET held = held + :quantity"  # noqa: S608 (no outside text in it)
-    f" WHERE sku = :sku AND node_id = :node_id AND {SELLABLE} >= :quantity",
+    " WHERE sku = :sku AND node_id = :node_id"
+    f" AND {SELLABLE} >= :quantity AND {PROMISABLE}",
     "positions",
+    "exclusions",
 )
 _CHANGE = statement(
     "UPDATE positions SET "  # noqa: S608 (no outside text in it)
@@ -40,8 +50,9 @@ _OPEN = statement(
 )
 _WRITE = statement(
     "INSERT INTO ledger"
-    " (key, at, node_id, sku, bucket, delta, kind, order_id, fulfillment_id, reason) VALUES"
-    " (:key, :at, :node_id, :sku, :bucket, :delta, :kind, :order_id, :fulfillment_id, :reason)",
+    " (key, at, node_id, sku, bucket, delta, kind, order_id, fulfillment_id, reason, occurred_at)"
+    " VALUES (:key, :at, :node_id, :sku, :bucket, :delta, :kind, :order_id, :fulfillment_id,"
+    " :reason, :occurred_at)",
     "ledger",
 )
 _PLACES = ByPairs("t.*", "positions", "ORDER BY t.node_id, t.sku")
@@ -77,7 +88,10 @@ class Position(Model):
 
 @dataclass(frozen=True)
 class Cause:
-    """Why stock changes: the business key, when, what kind of change, and for whom."""
+    """Why stock changes: the business key, when, what kind of change, and for whom.
+
+    `occurred_at` is when it happened, where that was before `at`, when doms learned of it.
+    """
 
     key: str
     at: datetime
@@ -85,6 +99,7 @@ class Cause:
     order_id: str | None = None
     fulfillment_id: str | None = None
     reason: str | None = None
+    occurred_at: datetime | None = None
 
 
 def add(changes: Changes, node_id: str, sku: str, bucket: str, delta: int) -> None:
@@ -116,12 +131,12 @@ def take(
 ) -> tuple[tuple[str, str], ...]:
     """Move sellable units of each (node id, SKU) to `reserved` or `held`; which pairs had too few.
 
-    When any refuses, the caller must roll back: the others were taken.
+    A node that is excluded, for the SKU or for all, has none. When any refuses, the caller must roll back: the others were taken.
     """
     sql = {"reserved": _TAKE, "held": _HOLD}[bucket]
     refused = []
     for (node_id, sku), quantity in sorted(wanted.items()):
-        row = {"node_id": node_id, "sku": sku, "quantity": quantity}
+        row = {"node_id": node_id, "sku": sku, "quantity": quantity, "until_now": cause.at}
         if not changed(session, sql, row):
             refused.append((node_id, sku))
     if not refused:

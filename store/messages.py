@@ -24,7 +24,22 @@ _PUT = query(
     "messages",
 )
 _BY_KEY = query("SELECT id FROM messages WHERE key = :key", "messages")
-_NAME = query("SELECT name FROM messages WHERE id = :id", "messages")
+_STANDING = query(
+    "SELECT name, workflow_id, payload, state, error FROM messages WHERE id = :id", "messages"
+)
+_EARLIER = query(
+    "SELECT id FROM messages WHERE stream = :stream AND direction = :direction"
+    " AND state = 'waiting' AND id < :id LIMIT 1",
+    "messages",
+)
+_DUE_AT = statement(
+    "UPDATE messages SET next_at = :next_at WHERE id = :id AND state = 'waiting'", "messages"
+)
+_REFUSED = statement(
+    "UPDATE messages SET state = 'done', done_at = :done_at, claimed_until = NULL, error = :error"
+    " WHERE id = :id AND state = 'waiting'",
+    "messages",
+)
 _NEXT = (
     "SELECT m.id FROM messages m WHERE m.state = 'waiting' AND m.direction = :direction"
     " AND m.next_at <= :next_at AND (m.claimed_until IS NULL OR m.claimed_until <= :next_at)"
@@ -95,6 +110,21 @@ class Message(Model):
     error: str | None = None
 
 
+class MessageStanding(Model):
+    """What became of a message. A `done` one with an error was answered with that refusal."""
+
+    name: str
+    workflow_id: str | None = None
+    payload: Any = None
+    state: str
+    error: str | None = None
+
+    @property
+    def refusal(self) -> str | None:
+        """Why it was refused, if it was."""
+        return self.error if self.state == "done" else None
+
+
 def put_message(session: Session, row: dict[str, Any]) -> tuple[int, bool]:
     """Insert a row unless its key is known; (id, whether it is new)."""
     inserted = session.execute(_PUT, row).one_or_none()
@@ -103,9 +133,26 @@ def put_message(session: Session, row: dict[str, Any]) -> tuple[int, bool]:
     return session.execute(_BY_KEY, {"key": row["key"]}).one().id, False
 
 
-def message_name(session: Session, message_id: int) -> str:
-    """The name of a kept message."""
-    return str(session.execute(_NAME, {"id": message_id}).scalar_one())
+def message_standing(session: Session, message_id: int) -> MessageStanding:
+    """What became of a kept message so far."""
+    row = session.execute(_STANDING, {"id": message_id}).mappings().one()
+    return MessageStanding.model_validate(dict(row))
+
+
+def has_earlier(session: Session, direction: str, stream: str, message_id: int) -> bool:
+    """Whether an earlier message of the stream still waits."""
+    asked = {"stream": stream, "direction": direction, "id": message_id}
+    return session.execute(_EARLIER, asked).one_or_none() is not None
+
+
+def move_message(session: Session, message_id: int, next_at: datetime) -> None:
+    """Due at that time and not before, if it still waits."""
+    session.execute(_DUE_AT, {"id": message_id, "next_at": next_at})
+
+
+def refuse_message(session: Session, message_id: int, reason: str, now: datetime) -> None:
+    """Answered with a no, which is kept in `error`: it is not delivered any more."""
+    session.execute(_REFUSED, {"id": message_id, "error": reason, "done_at": now})
 
 
 def claim_messages(

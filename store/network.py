@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from domain.catalogue import Product
 from domain.errors import UnknownReferenceError
-from domain.network import CarrierService, Connection, Network, Node
+from domain.network import CarrierService, Connection, DistributionGroup, Network, Node
 from domain.values import Model
 from store.columns import query, statement
 
@@ -36,6 +36,7 @@ def _upsert(table: str, key: str, *columns: str) -> tuple[Any, Any]:
 
 _NODES = _upsert("nodes", "node_id", "daily_units", "daily_orders", "connection_id", "active")
 _CONNECTIONS = _upsert("connections", "connection_id", "kind")
+_GROUPS = _upsert("distribution_groups", "group_id")
 _SERVICES = _upsert("services", "service_id", "connection_id", "carrier")
 _PRODUCTS = _upsert("products", "sku", "supply_mode")
 _STATE = query("SELECT version, base_currency FROM network_state WHERE id = 1", "network_state")
@@ -54,6 +55,9 @@ _SET_RATE = statement(
 _RATES = query("SELECT currency, rate FROM exchange_rates ORDER BY currency", "exchange_rates")
 _ALL_NODES = query("SELECT document FROM nodes ORDER BY node_id", "nodes")
 _ALL_CONNECTIONS = query("SELECT document FROM connections ORDER BY connection_id", "connections")
+_ALL_GROUPS = query(
+    "SELECT document FROM distribution_groups ORDER BY group_id", "distribution_groups"
+)
 _ALL_SERVICES = query("SELECT document FROM services ORDER BY service_id", "services")
 _ONE_NODE = query("SELECT document FROM nodes WHERE node_id = :node_id", "nodes")
 _ONE_CONNECTION = query(
@@ -68,7 +72,7 @@ _LOCK = statement("SELECT pg_advisory_xact_lock(7237)")
 def import_network(
     session: Session, network: Network, products: Iterable[Product], now: datetime
 ) -> str:
-    """Add or replace connections, services, nodes and products; the network version afterwards.
+    """Add or replace connections, services, nodes, groups and products; the version afterwards.
 
     What the import does not name stays. An import that changes nothing keeps the version.
     """
@@ -77,6 +81,7 @@ def import_network(
         *_put(session, _CONNECTIONS, "connection_id", network.connections, _connection_columns),
         *_put(session, _SERVICES, "service_id", network.services, _service_columns),
         *_put(session, _NODES, "node_id", network.nodes, _node_columns),
+        *_put(session, _GROUPS, "group_id", network.groups, lambda x: {"group_id": x.group_id}),
         *_put(session, _PRODUCTS, "sku", products, _product_columns),
     ]
     version, currency = _state(session)
@@ -122,6 +127,9 @@ def load_network(session: Session) -> Network:
             CarrierService.model_validate(row.document) for row in session.execute(_ALL_SERVICES)
         ),
         nodes=tuple(Node.model_validate(row.document) for row in session.execute(_ALL_NODES)),
+        groups=tuple(
+            DistributionGroup.model_validate(row.document) for row in session.execute(_ALL_GROUPS)
+        ),
     )
 
 
@@ -179,6 +187,11 @@ class KnownNetwork(Model):
     exchange_rates: dict[str, str]
     daily_limits: dict[str, tuple[int, int]]
     """Node id -> units and orders per local work date."""
+    by_id: dict[str, Node]
+    groups: dict[str, frozenset[str]]
+    """Distribution group -> its nodes."""
+    groups_of: dict[str, frozenset[str]]
+    """Node id -> the distribution groups it is in."""
 
 
 class _Cache:
@@ -206,6 +219,15 @@ class _Cache:
             connections={one.connection_id: one for one in loaded.connections},
             exchange_rates=exchange_rates(session),
             daily_limits={x.node_id: (x.daily_units, x.daily_orders) for x in loaded.nodes},
+            by_id={x.node_id: x for x in loaded.nodes},
+            groups={
+                group.group_id: frozenset(x.node_id for x in loaded.nodes if group.holds(x))
+                for group in loaded.groups
+            },
+            groups_of={
+                x.node_id: frozenset(g.group_id for g in loaded.groups if g.holds(x))
+                for x in loaded.nodes
+            },
         )
         with self._lock:
             self._network, self._products = fresh, {}

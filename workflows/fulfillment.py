@@ -1,6 +1,7 @@
 """One fulfillment: a node, a ship group, some units: pick, ship, deliver."""
 
 from collections import deque
+from collections.abc import Iterable
 
 from temporalio import workflow
 from temporalio.common import VersioningBehavior
@@ -19,6 +20,7 @@ from workflows.messages import (
 )
 from workflows.order_details import fulfillment_details
 from workflows.reactor import Deadline, StepAbandonedError
+from workflows.step_keys import revision_after, step_key
 
 with workflow.unsafe.imports_passed_through():
     from activities.deliver import DeliverActivities, HandOverTask
@@ -56,7 +58,7 @@ class FulfillmentWorkflow:
         self._facts: deque[Fact] = deque()
         self._node = NodeWork(self._core, self._facts)
         self._trouble: str | None = None
-        self._steps = 0
+        self._done: dict[str, int] = {}
 
     @workflow.run
     async def run(self, _: FulfillmentInput) -> FulfillmentResult:
@@ -82,7 +84,7 @@ class FulfillmentWorkflow:
         ]
         await self._core.react(actions, self._is_finished)
         core = self._core
-        core.revision += 1
+        core.revision = revision_after(core.revision, workflow.now())
         progress = core.progress()
         core.show()
         await workflow.wait_condition(workflow.all_handlers_finished)
@@ -164,12 +166,11 @@ class FulfillmentWorkflow:
         why = ", ".join(sorted(set(reasons))) or core.state.status.value
         total = sum(unit.quantity for unit in units)
         core.note("gave_back", f"{total} units not sent: {why}")
-        self._steps += 1
         task = GiveBackTask(
             **core.written(tell=True),
             fulfillment_id=core.fulfillment_id,
             node_id=core.start.order.node_id,
-            key=f"{core.fulfillment_id}/give-back/{self._steps}",
+            key=self._key_of("give-back", ((x.line_id, x.quantity) for x in units)),
             units=tuple(units),
             cool_off_until=workflow.now() + core.timings.cool_off if reasons else None,
             reason=why,
@@ -182,6 +183,9 @@ class FulfillmentWorkflow:
         )
         kept = {package.package_id for package in core.state.packages}
         await self._node.void(tuple(x for x in before.packages if x.package_id not in kept))
+
+    def _key_of(self, step: str, units: Iterable[tuple[str, int]]) -> str:
+        return step_key(self._core.fulfillment_id, step, self._done, units)
 
     async def _label(self) -> bool:
         core = self._core
@@ -213,13 +217,12 @@ class FulfillmentWorkflow:
 
     async def _hand_over(self, effects: Effects) -> None:
         core = self._core
-        self._steps += 1
         units = sum(quantity for _, quantity in effects.handed_over_lines)
         core.note("shipped", f"{units} units handed over")
         task = HandOverTask(
             **core.written(tell=not core.state.is_closed),
             fulfillment_id=core.fulfillment_id,
-            key=f"{core.fulfillment_id}/hand-over/{self._steps}",
+            key=self._key_of("hand-over", effects.handed_over_lines),
             lines=tuple(
                 PackageLine(line_id=line_id, quantity=quantity)
                 for line_id, quantity in effects.handed_over_lines

@@ -9,6 +9,7 @@ from workflows.messages import FulfillmentInput
 from workflows.order_details import fulfillment_details, moment
 from workflows.reactor import Deadline, Reactor
 from workflows.search_attributes import BLOCKED_STEP, CARRIERS, FULFILLMENT_STATUS
+from workflows.step_keys import entry_key, revision_after
 
 with workflow.unsafe.imports_passed_through():
     from activities.deliver import DeliverActivities
@@ -61,7 +62,7 @@ class FulfillmentCore(Reactor):
         self.entries += 1
         self.story.append(
             TimelineEntry(
-                key=f"{self.fulfillment_id}/{self.entries}",
+                key=entry_key(self.fulfillment_id, self.entries, text),
                 at=workflow.now(),
                 kind=kind,
                 text=f"{self.start.order.node_id}: {text}",
@@ -85,7 +86,9 @@ class FulfillmentCore(Reactor):
 
     def written(self, *, tell: bool = False) -> dict[str, object]:
         """The fields with which a step records the fulfillment along with its own work."""
-        self.revision += 1
+        # The first one says only that the work was handed on; its number tells the store so.
+        is_first = self.revision == 0
+        self.revision = 1 if is_first else revision_after(self.revision, workflow.now())
         story, self.story = tuple(self.story), []
         self._told = self._essence()
         progress = self.progress() if tell else None

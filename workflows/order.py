@@ -72,6 +72,8 @@ class OrderWorkflow:
             actions.insert(0, self._approval.load)
         while not self._core.is_finished:
             await self._core.react(actions, lambda: self._core.is_finished)
+            for step in list(self._core.questions):
+                self._core.withdraw(step)
             # A request that comes in meanwhile is answered, and may open the order again.
             await self._core.record("Complete the order", closed=True)
         self._core.show()
@@ -217,10 +219,10 @@ class OrderWorkflow:
 
     @resume_and_answer.validator
     def _check_resume(self, resume: Resume) -> None:
-        attention = self._core.attention
+        attention = self._core.waiting(resume.park_id)
         if resume.request_id in self._core.state.answers:
             return
-        if attention is None or attention.park_id != resume.park_id:
+        if attention is None:
             self._refuse("nothing of that park id waits")
         elif resume.choice not in attention.choices:
             self._refuse(f"choose one of {', '.join(x.value for x in attention.choices)}")

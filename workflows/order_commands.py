@@ -276,7 +276,8 @@ class Commands:
         core, state = self._core, self._core.state
         for unit in freed:
             state.book.move(unit.line_id, Bucket.RESERVED, target, unit.quantity)
-        task = FreeTask(**core.written(), key=state.next_key("free"), units=tuple(freed))
+        rows = [(f"{x.reservation_id}/{x.node_id}/{x.line_id}", x.quantity) for x in freed]
+        task = FreeTask(**core.written(), key=state.key_of("free", rows), units=tuple(freed))
         await core.call(
             ReserveActivities.free,
             task,

@@ -23,6 +23,7 @@ from workflows.search_attributes import (
     PROMISE_DATE,
     SLA_DUE_AT,
 )
+from workflows.step_keys import revision_after
 
 with workflow.unsafe.imports_passed_through():
     from activities.orders import OrderActivities, OrderTask
@@ -50,6 +51,9 @@ class OrderCore(Reactor):
         self.cancel_all_is_waiting: Callable[[], bool] = lambda: False
         self.cancel_everything: Callable[[str, str], None] = lambda _request, _reason: None
         self.news: list[Callable[[], bool]] = []
+        self.news.append(lambda: bool(self._chosen))
+        self.questions = self.state.questions
+        self.attention = self._first_question
         self._sending: set[asyncio.Task[None]] = set()
         self._shown: dict[str, object] = {}
         self._recorded: tuple[object, ...] | None = None
@@ -85,6 +89,15 @@ class OrderCore(Reactor):
         self.state.facts = facts
 
     @property
+    def parks(self) -> int:
+        """How many questions were asked, in earlier runs too."""
+        return self.state.parks
+
+    @parks.setter
+    def parks(self, asked: int) -> None:
+        self.state.parks = asked
+
+    @property
     def task(self) -> OrderTask:
         """Which order an activity is about."""
         return OrderTask(**self.task_fields)
@@ -115,7 +128,7 @@ class OrderCore(Reactor):
 
     def view(self, *, closed: bool = False) -> OrderView:
         """The order as it is now, one revision on."""
-        self.state.revision += 1
+        self.state.revision = revision_after(self.state.revision, workflow.now())
         return OrderView(
             order_id=self.state.order_id,
             revision=self.state.revision,
@@ -221,7 +234,7 @@ class OrderCore(Reactor):
     async def on_abandoned(self, choice: Choice) -> None:
         """Act on the choice that ended a parked step."""
         if choice is Choice.CANCEL and not self.cancel_all_is_waiting():
-            self.cancel_everything(f"park/{self._parks}", "A person chose to cancel")
+            self.cancel_everything(f"park/{self.parks}", "A person chose to cancel")
 
     def has_news(self) -> bool:
         """Whether a message waits to be looked at."""

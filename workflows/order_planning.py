@@ -54,6 +54,8 @@ PAYMENT_HOLD = "payment"
 AT_THE_NODE = {REJECTED, *(reason.value for reason in ShortReason)}
 """Reasons for which the node that gave units back is not asked for them again."""
 ROWS_INTERVAL = timedelta(minutes=5)
+ASKS_AND_GOES_ON = 2
+"""The behavior from which a person's answer is waited for without holding up the rest."""
 MOST_REFUSALS = 10
 """How often one planning round may be refused at reserve before its units wait for supply."""
 
@@ -118,10 +120,10 @@ class Planning:
     async def plan(self) -> bool:
         """Route open units and reserve the plan; a refusal is masked and routed again."""
         if not self._planning_is_due:
+            self._core.withdraw("reroute")
             return False
         if self._core.state.reroutes > self._core.facts.reroute_attempts:
-            await self._ask_about_rerouting()
-            return True
+            return await self._ask_about_rerouting()
         refused: list[Exclusion] = []
         for _ in range(MOST_REFUSALS):
             plan = await self._route(tuple(refused), self._core.state.book.units(Bucket.OPEN))
@@ -137,19 +139,22 @@ class Planning:
         await self._wait_for_supply()
         return True
 
-    async def _ask_about_rerouting(self) -> None:
+    async def _ask_about_rerouting(self) -> bool:
         core, state = self._core, self._core.state
-        resume = await core.ask(
-            "reroute",
-            f"routed again {core.facts.reroute_attempts} times without success",
-            (Choice.RETRY, Choice.CANCEL),
-            unless=core.has_news,
-        )
-        if resume is None:
-            return
+        reason = f"routed again {core.facts.reroute_attempts} times without success"
+        choices = (Choice.RETRY, Choice.CANCEL)
+        if core.behavior >= ASKS_AND_GOES_ON:
+            resume = core.question("reroute", reason, choices)
+            if resume is None:
+                return False
+        else:
+            resume = await core.ask("reroute", reason, choices, unless=core.has_news)
+            if resume is None:
+                return True
         state.reroutes = 0
         if resume.choice is Choice.CANCEL:
             core.cancel_everything(f"{resume.park_id}/cancel", "No node could serve the order")
+        return True
 
     async def _route(self, refused: tuple[Exclusion, ...], units: dict[str, int]) -> Plan:
         core, state = self._core, self._core.state
@@ -230,7 +235,7 @@ class Planning:
         core.note("backordered", f"{sum(short.values())} units wait for supply")
         task = BackorderTask(
             **core.written(),
-            key=state.next_key("backorder"),
+            key=state.key_of("backorder", short.items()),
             lines=lines,
             promise_at=state.promise_at,
         )
@@ -258,7 +263,7 @@ class Planning:
             ReserveActivities.drop_backorder,
             DropTask(
                 order_id=state.order_id,
-                key=state.next_key("drop-backorder"),
+                key=state.key_of("drop-backorder", units.items()),
                 lines=self._plan_lines(units),
             ),
             Dropped,
@@ -272,6 +277,7 @@ class Planning:
     def _end_backorder_if_empty(self) -> None:
         if not self._core.state.book.units(Bucket.BACKORDERED):
             self._core.state.backorder = None
+            self._core.withdraw("backorder")
 
     async def look_again(self) -> bool:
         """See whether stock that others gave back can serve what waits.
@@ -296,21 +302,23 @@ class Planning:
         if state.backorder is None or workflow.now() < state.backorder.until:
             return False
         answer_by = state.backorder.until + core.timings.backorder_answer
-        may_ask = core.facts.backorder_last_resort is LastResort.ASK
-        if may_ask and workflow.now() < answer_by:
-            resume = await core.ask(
-                "backorder",
-                "units could not be supplied in time",
-                (Choice.RETRY, Choice.CANCEL),
-                unless=core.has_news,
-                until=answer_by,
-            )
-            if resume is None:
-                return True
+        if self._may_ask and workflow.now() < answer_by:
+            reason, choices = "units could not be supplied in time", (Choice.RETRY, Choice.CANCEL)
+            if core.behavior >= ASKS_AND_GOES_ON:
+                resume = core.question("backorder", reason, choices)
+                if resume is None:
+                    return False
+            else:
+                resume = await core.ask(
+                    "backorder", reason, choices, unless=core.has_news, until=answer_by
+                )
+                if resume is None:
+                    return True
             if resume.choice is Choice.RETRY:
                 state.backorder.until = workflow.now() + core.timings.backorder
                 core.note("backordered", "A person chose to wait on")
                 return True
+        core.withdraw("backorder")
         waiting = state.book.units(Bucket.BACKORDERED)
         dropped = await self.drop_backorder(waiting, Bucket.CANCELLED)
         core.note("cancelled", f"{sum(dropped.values())} units cancelled: no supply in time")
@@ -571,8 +579,15 @@ class Planning:
             ]
         if state.backorder is not None:
             found.append(Deadline(state.backorder.look_at, "look again for stock"))
-            found.append(Deadline(state.backorder.until, "give up waiting for supply"))
+            until = state.backorder.until
+            if "backorder" in self._core.questions:
+                until += self._core.timings.backorder_answer
+            found.append(Deadline(until, "give up waiting for supply"))
         return found
+
+    @property
+    def _may_ask(self) -> bool:
+        return self._core.facts.backorder_last_resort is LastResort.ASK
 
 
 def _units(parts: Iterable[PlanShortage | PlanLine]) -> Counter[str]:

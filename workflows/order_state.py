@@ -1,5 +1,6 @@
 """Everything an order workflow remembers; it survives a continue-as-new as one document."""
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -9,6 +10,7 @@ from domain.plans import OrderFacts, Plan, TimelineEntry
 from domain.routing.decision import Exclusion
 from domain.stages import Attention, Hold, Progress, Stage, displayed, order_stage
 from workflows.messages import Answer, PolicyPins
+from workflows.step_keys import entry_key, step_key
 
 KEPT_TIMELINE = 200
 
@@ -72,7 +74,13 @@ class OrderState(_Mutable):
     unwritten: list[TimelineEntry] = Field(default_factory=list)
     entries: int = 0
     steps: int = 0
+    """Not counted any more; kept for orders that were under way."""
+    done: dict[str, int] = Field(default_factory=dict)
+    """Step and what it moved -> units it has moved so far."""
     at_risk: bool = False
+    parks: int = 0
+    questions: dict[str, Attention] = Field(default_factory=dict)
+    """Step -> what a person is asked while everything else goes on."""
 
     @property
     def progress(self) -> Progress:
@@ -95,11 +103,11 @@ class OrderState(_Mutable):
     def note(self, at: datetime, kind: str, text: str) -> None:
         """Add a line to the order's story; it is written with the next step."""
         self.entries += 1
-        entry = TimelineEntry(key=f"order/{self.entries}", at=at, kind=kind, text=text)
+        key = entry_key("order", self.entries, text)
+        entry = TimelineEntry(key=key, at=at, kind=kind, text=text)
         self.timeline = [*self.timeline, entry][-KEPT_TIMELINE:]
         self.unwritten.append(entry)
 
-    def next_key(self, step: str) -> str:
-        """A business key for a step of this order that is taken once."""
-        self.steps += 1
-        return f"{self.order_id}/{step}/{self.steps}"
+    def key_of(self, step: str, units: Iterable[tuple[str, int]]) -> str:
+        """A business key for moving those units: the same only for the same step."""
+        return step_key(self.order_id, step, self.done, units)

@@ -63,6 +63,9 @@ class Reactor:
         self._resume: Resume | None = None
         self._asked: Attention | None = None
         self._parks = 0
+        self.questions: dict[str, Attention] = {}
+        """Step -> what a person is asked while the loop goes on with everything else."""
+        self._chosen: dict[str, Resume] = {}
         self._timer: asyncio.Task[None] | None = None
         self._rings_at = datetime.max.replace(tzinfo=UTC)
 
@@ -214,7 +217,7 @@ class Reactor:
         answer = await self.ask(step, reason, choices, unless=is_cancelled)
         if answer is not None:
             return answer
-        park_id, self._asked = f"{step}-{self._parks}", None
+        park_id, self._asked = f"{step}-{self.parks}", None
         return Resume(request_id=f"{park_id}/cancelled", park_id=park_id, choice=Choice.CANCEL)
 
     async def ask(
@@ -232,22 +235,63 @@ class Reactor:
         """
         asked = self._asked
         if asked is None or (asked.step, asked.reason) != (step, reason[:250]):
-            self._parks += 1
-            asked = Attention(
-                park_id=f"{step}-{self._parks}",
-                step=step,
-                reason=reason[:250],
-                choices=choices,
-                since=workflow.now(),
-            )
+            asked = self._attention(step, reason, choices)
         self.attention = self._asked = asked
         self._resume = None
         await self.before_wait()
         answer = await self._answered(unless, until)
-        self.attention = None
+        self.attention = self._first_question
         if answer is not None:
             self._asked = None
         return answer
+
+    def question(self, step: str, reason: str, choices: tuple[Choice, ...]) -> Resume | None:
+        """Ask a person and go on; their choice once it is there.
+
+        It stays open, under one park id, until it is answered or `withdraw` is called.
+        """
+        if step not in self.questions:
+            self.questions[step] = self._attention(step, reason, choices)
+        self.attention = self._first_question
+        answer = self._chosen.pop(self.questions[step].park_id, None)
+        if answer is not None:
+            self.withdraw(step)
+        return answer
+
+    def withdraw(self, step: str) -> None:
+        """What was asked needs no answer any more."""
+        asked = self.questions.pop(step, None)
+        if asked is not None:
+            self._chosen.pop(asked.park_id, None)
+            self.attention = self._first_question
+
+    @property
+    def _first_question(self) -> Attention | None:
+        return next(iter(self.questions.values()), None)
+
+    def _attention(self, step: str, reason: str, choices: tuple[Choice, ...]) -> Attention:
+        self.parks += 1
+        return Attention(
+            park_id=f"{step}-{self.parks}",
+            step=step,
+            reason=reason[:250],
+            choices=choices,
+            since=workflow.now(),
+        )
+
+    @property
+    def parks(self) -> int:
+        """How many questions were asked: no two have the same park id."""
+        return self._parks
+
+    @parks.setter
+    def parks(self, asked: int) -> None:
+        self._parks = asked
+
+    def waiting(self, park_id: str) -> Attention | None:
+        """The open question of that park id."""
+        asked = (self.attention, *self.questions.values())
+        return next((x for x in asked if x is not None and x.park_id == park_id), None)
 
     async def _answered(self, unless: Callable[[], bool], until: datetime | None) -> Resume | None:
         remaining = None if until is None else max(until - workflow.now(), timedelta(0))
@@ -264,14 +308,19 @@ class Reactor:
         """Answer the parked step. Returns why the answer does not fit, or None when taken."""
         if self.attention is None:
             return "nothing waits for a choice"
-        if resume.park_id != self.attention.park_id:
+        asked = self.waiting(resume.park_id)
+        if asked is None:
             return f"what waits is {self.attention.park_id}, not {resume.park_id}"
-        if resume.choice not in self.attention.choices:
-            offered = ", ".join(choice.value for choice in self.attention.choices)
+        if resume.choice not in asked.choices:
+            offered = ", ".join(choice.value for choice in asked.choices)
             return f"choose one of {offered}"
-        if self._resume is not None:
+        is_open = asked.step in self.questions
+        if resume.park_id in self._chosen or (self._resume is not None and not is_open):
             return "somebody has just answered"
-        self._resume = resume
+        if is_open:
+            self._chosen[resume.park_id] = resume
+        else:
+            self._resume = resume
         self.wake()
         return None
 

@@ -20,7 +20,8 @@ from domain.routing.decision import (
     RequestLine,
     Snapshot,
 )
-from domain.routing.objective import ExchangeRates, Leg, Price, Timetable, by_weight, micros
+from domain.routing.money import ExchangeRates, micros
+from domain.routing.objective import Leg, Price, Timetable, by_weight
 from domain.routing.policy import RoutingPolicy, SoftLimit
 
 ENDLESS = 1 << 40
@@ -111,7 +112,7 @@ class Facts:
         self.snapshot = snapshot
         self.nodes = {node.node_id: node for node in snapshot.nodes}
         self.services = {x.service_id: ServiceFacts(x) for x in snapshot.services}
-        self.rates = ExchangeRates(snapshot)
+        self.rates = ExchangeRates(snapshot.exchange_rates, snapshot.base_currency)
         self._capacity = {
             (row.node_id, row.work_date): (row.units, row.orders) for row in snapshot.capacity
         }

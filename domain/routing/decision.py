@@ -3,8 +3,6 @@
 Product page, cart, checkout, reservation, routing and re-routing all ask `decide` (solve.py).
 """
 
-import hashlib
-import json
 from enum import StrEnum
 from typing import Annotated
 
@@ -120,30 +118,6 @@ class Snapshot(Model):
     base_currency: str = "USD"
     network_version: Text = ""
     availability_version: Text = ""
-
-
-def snapshot_id(snapshot: Snapshot) -> str:
-    """Content id: sha256 of canonical JSON, 64 hex digits.
-
-    Where the network has a version, that stands for its nodes and services, so that an id costs
-    what the order's own rows cost and not what the network's do.
-    """
-    if snapshot.network_version:
-        network: object = [snapshot.network_version, sorted(x.node_id for x in snapshot.nodes)]
-    else:
-        network = sorted(x.model_dump_json() for x in (*snapshot.nodes, *snapshot.services))
-    content = {
-        "network": network,
-        "availability": snapshot.availability,
-        "products": {sku: x.model_dump(mode="json") for sku, x in snapshot.products.items()},
-        "capacity": sorted((x.node_id, x.work_date, x.units, x.orders) for x in snapshot.capacity),
-        "inbound": sorted(x.model_dump_json() for x in snapshot.inbound),
-        "rates": snapshot.exchange_rates,
-        "base_currency": snapshot.base_currency,
-        "availability_version": snapshot.availability_version,
-    }
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 class Assignment(Model):

@@ -5,23 +5,13 @@ cost = shipment + kind + distance + node's order cost + node's unit cost x units
 """
 
 from datetime import UTC, date, datetime, time, timedelta
-from decimal import Decimal
-from fractions import Fraction
 from typing import NamedTuple
 
 from domain.calendars import Calendar
-from domain.errors import FinalError
 from domain.network import CarrierService
-from domain.routing.decision import Snapshot
-from domain.values import MICROS
 
 GRAMS_PER_KG = 1_000
 _ONE_DAY = timedelta(days=1)
-
-
-def micros(amount: Decimal) -> int:
-    """An amount of money in millionths."""
-    return int(amount * MICROS)
 
 
 def by_weight(per_kg_micros: int, grams: int) -> int:
@@ -34,30 +24,6 @@ def days_late(deliver_at: datetime, due: datetime | None) -> int:
     if due is None or deliver_at <= due:
         return 0
     return -((due - deliver_at) // _ONE_DAY)
-
-
-class ExchangeRates:
-    """Amounts in a node's currency become micros of the base currency."""
-
-    def __init__(self, snapshot: Snapshot) -> None:
-        """Takes the snapshot's rates; the base currency's own rate is 1."""
-        self._texts = snapshot.exchange_rates
-        self._base = snapshot.base_currency
-        self._rates: dict[str, Fraction] = {}
-
-    def to_base(self, amount_micros: int, currency: str) -> int:
-        """Micros of the base currency, rounded half to even.
-
-        Raises FinalError when the snapshot has no rate for the currency.
-        """
-        if currency == self._base:
-            return amount_micros
-        rate = self._rates.get(currency)
-        if rate is None:
-            if currency not in self._texts:
-                raise FinalError(f"no exchange rate for {currency}: add it to exchange_rates")
-            rate = self._rates[currency] = Fraction(self._texts[currency])
-        return round(amount_micros * rate)
 
 
 class Leg(NamedTuple):

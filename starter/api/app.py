@@ -14,6 +14,7 @@ from sqlalchemy import Engine
 from temporalio.client import Client
 
 from config.settings import Settings
+from starter.answers import Answers
 from starter.api import (
     commands,
     decisions,
@@ -61,6 +62,7 @@ def create_app(
     intake = Intake(engine, reference, clock)
     capture = Capture(engine, reference, intake, clock)
     dispatcher = Dispatcher(settings, engine, reference, capture, wakeup, clock)
+    answers = Answers(connect, lambda: dispatcher.reaches_temporal)
     services = Services(
         settings=settings,
         engine=engine,
@@ -70,13 +72,14 @@ def create_app(
         capture=capture,
         clock=clock,
         wake=wakeup.set,
+        answers=answers,
         temporal_ready=lambda: dispatcher.reaches_temporal,
     )
     app = FastAPI(
         title="doms",
         version="1",
         description="Distributed order management: orders, promises, stock and node work.",
-        lifespan=_lifespan(settings, engine, dispatcher, wakeup, connect, clock),
+        lifespan=_lifespan(settings, engine, dispatcher, wakeup, connect, clock, answers),
     )
     app.state.services = services
     app.add_middleware(RequestMetrics)
@@ -108,10 +111,12 @@ def _lifespan(
     wakeup: Wakeup,
     connect: Connect | None,
     clock: Callable[[], datetime],
+    answers: Answers,
 ) -> Lifespan:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
+            answers.bind()
             if connect is not None:
                 sweeper = Sweeper(settings, engine, wakeup.set, clock)
                 for run in (dispatcher.run, sweeper.run):

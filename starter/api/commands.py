@@ -1,14 +1,12 @@
 """What people ask of an order, checked at the edge and kept in the inbox until its workflow has it.
 
-Every command is answered 202 `{request_id, status: "accepted", links}` once committed. A repeat
-with the same `Idempotency-Key` (or `request_id`) is the same request and changes nothing.
+How they are answered stands in `starter.api.asking`. A repeat with the same `Idempotency-Key` (or
+`request_id`) is the same request and changes nothing.
 """
 
 import re
-from collections.abc import Callable
 from enum import StrEnum
 from typing import Annotated, Literal
-from uuid import uuid4
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
@@ -18,21 +16,20 @@ from sqlalchemy.orm import Session
 from domain.orders import Address, Method, Order
 from domain.stages import Attention, Choice
 from domain.values import ID_PATTERN, DerivedId, Id, Model, Text, UtcTime
+from starter.api.asking import ANSWERS, ask, request_id_of
 from starter.api.context import (
     PathId,
     RawBody,
-    Services,
     TheCaller,
     TheServices,
     body_as,
     json_body,
 )
-from starter.api.links import fulfillment_workflow_of, order_links, workflow_of
+from starter.api.links import fulfillment_workflow_of, workflow_of
 from starter.api.problems import FieldError, InvalidDocumentError, ProblemError
 from starter.auth import INTAKE, OPERATIONS, SUPPORT, Caller, require
-from store import approvals, inbox
+from store import approvals
 from store import orders as order_store
-from store.engine import transaction
 from store.fulfillments import FulfillmentPage
 from store.orders import OrderPage
 from workflows.messages import (
@@ -48,9 +45,6 @@ from workflows.messages import (
 
 router = APIRouter(tags=["orders"])
 
-PEOPLE = "people"
-"""Stands for a connection in the inbox's key of what people ask."""
-IDEMPOTENCY_HEADER = "idempotency-key"
 VALID_ROLE = re.compile(ID_PATTERN)
 
 
@@ -116,99 +110,11 @@ class ApprovalBody(Model):
     role: Id | None = None
 
 
-def request_id_of(request: Request, asked: str | None) -> str:
-    """The caller's own id for this request (header, then body), else a new one."""
-    header = request.headers.get(IDEMPOTENCY_HEADER)
-    if header is not None and not 1 <= len(header) <= 128:
-        raise ProblemError(422, "an Idempotency-Key has 1 to 128 characters")
-    return header or asked or uuid4().hex
-
-
-class _RepeatedError(Exception):
-    """The request was kept before; what this transaction wrote is rolled back."""
-
-
-Build = Callable[[Session, Order, OrderPage], Model]
-Target = Callable[[OrderPage], str]
-
-
-def _order_itself(page: OrderPage) -> str:
-    return workflow_of(page.order_id)
-
-
-def _ask(
-    services: Services,
-    order_id: str,
-    name: str,
-    request_id: str,
-    build: Build,
-    target: Target = _order_itself,
-) -> JSONResponse:
-    """Keep a command for a workflow of the order, in one transaction; a repeat changes nothing.
-
-    Raises UnknownReferenceError for an unknown order, ProblemError 409 for a closed one and for an
-    id that stands for a request of another kind: the workflow knows requests by their id alone.
-    """
-    try:
-        with transaction(services.engine) as session:
-            page = order_store.order_page(session, order_id)
-            payload = build(session, order_store.load_order(session, order_id), page)
-            _keep(
-                session,
-                services,
-                target(page),
-                name,
-                payload,
-                f"{workflow_of(order_id)}/{request_id}",
-            )
-            # After the repeat was recognised: the answer to a repeat stays what it was.
-            if page.closed:
-                raise ProblemError(
-                    409, f"order '{order_id}' is {page.stage}; nothing can change any more"
-                )
-    except _RepeatedError:
-        pass
-    services.wake()
-    return JSONResponse(
-        {
-            "request_id": request_id,
-            "status": "accepted",
-            "links": order_links(services.settings, order_id),
-        },
-        202,
-    )
-
-
-def _keep(
-    session: Session,
-    services: Services,
-    workflow_id: str,
-    name: str,
-    payload: Model,
-    event_id: str,
-) -> None:
-    """Put a signal in the inbox. Raises _RepeatedError when it is there already."""
-    message_id, is_new = inbox.put(
-        session,
-        kind="signal",
-        connection_id=PEOPLE,
-        event_id=event_id,
-        stream=workflow_id,
-        workflow_id=workflow_id,
-        name=name,
-        payload=payload.model_dump(mode="json"),
-        now=services.clock(),
-    )
-    if not is_new:
-        known = inbox.name_of(session, message_id)
-        if known != name:
-            raise ProblemError(
-                409, f"that request id was used for '{known}' before; use another for '{name}'"
-            )
-        raise _RepeatedError
-
-
-@router.post("/orders/{order_id}/cancel", status_code=202, openapi_extra=json_body(CancelBody))
+@router.post(
+    "/orders/{order_id}/cancel",
+    responses=ANSWERS,
+    openapi_extra=json_body(CancelBody),
+)
 def cancel(
     order_id: PathId, request: Request, raw: RawBody, services: TheServices, caller: TheCaller
 ) -> JSONResponse:
@@ -222,7 +128,7 @@ def cancel(
         _refuse_units_not_ordered(order, lines or ())
         return Cancel(request_id=request_id, lines=lines, reason=body.reason, actor=caller.name)
 
-    return _ask(services, order_id, "cancel", request_id, build)
+    return ask(services, order_id, "cancel", request_id, build)
 
 
 def _refuse_units_not_ordered(order: Order, lines: tuple[CancelLine, ...]) -> None:
@@ -242,7 +148,11 @@ def _refuse_units_not_ordered(order: Order, lines: tuple[CancelLine, ...]) -> No
         raise InvalidDocumentError(errors)
 
 
-@router.post("/orders/{order_id}/hold", status_code=202, openapi_extra=json_body(HoldBody))
+@router.post(
+    "/orders/{order_id}/hold",
+    responses=ANSWERS,
+    openapi_extra=json_body(HoldBody),
+)
 def hold(
     order_id: PathId, request: Request, raw: RawBody, services: TheServices, caller: TheCaller
 ) -> JSONResponse:
@@ -262,11 +172,13 @@ def hold(
             expires_at=body.expires_at,
         )
 
-    return _ask(services, order_id, "hold", request_id, build)
+    return ask(services, order_id, "hold", request_id, build)
 
 
 @router.post(
-    "/orders/{order_id}/release-hold", status_code=202, openapi_extra=json_body(ReleaseHoldBody)
+    "/orders/{order_id}/release-hold",
+    responses=ANSWERS,
+    openapi_extra=json_body(ReleaseHoldBody),
 )
 def release_hold(
     order_id: PathId, request: Request, raw: RawBody, services: TheServices, caller: TheCaller
@@ -279,10 +191,14 @@ def release_hold(
     def build(_: Session, __: Order, ___: OrderPage) -> ReleaseHold:
         return ReleaseHold(request_id=request_id, type=body.type, actor=caller.name)
 
-    return _ask(services, order_id, "release_hold", request_id, build)
+    return ask(services, order_id, "release_hold", request_id, build)
 
 
-@router.post("/orders/{order_id}/resume", status_code=202, openapi_extra=json_body(ResumeBody))
+@router.post(
+    "/orders/{order_id}/resume",
+    responses=ANSWERS,
+    openapi_extra=json_body(ResumeBody),
+)
 def resume(
     order_id: PathId, request: Request, raw: RawBody, services: TheServices, caller: TheCaller
 ) -> JSONResponse:
@@ -310,7 +226,7 @@ def resume(
             return workflow_of(order_id)
         return fulfillment_workflow_of(fulfillment.fulfillment_id)
 
-    return _ask(services, order_id, "resume", request_id, build, target)
+    return ask(services, order_id, "resume", request_id, build, target)
 
 
 def _parked(page: OrderPage, body: ResumeBody) -> Attention | None:
@@ -343,7 +259,11 @@ def _parked_fulfillment(page: OrderPage, body: ResumeBody) -> FulfillmentPage | 
     return waiting[0] if waiting else None
 
 
-@router.post("/orders/{order_id}/address", status_code=202, openapi_extra=json_body(AddressBody))
+@router.post(
+    "/orders/{order_id}/address",
+    responses=ANSWERS,
+    openapi_extra=json_body(AddressBody),
+)
 def change_address(
     order_id: PathId, request: Request, raw: RawBody, services: TheServices, caller: TheCaller
 ) -> JSONResponse:
@@ -359,7 +279,7 @@ def change_address(
             request_id=request_id, address_id=address_id, ship_group=group_id, actor=caller.name
         )
 
-    return _ask(services, order_id, "change_address", request_id, build)
+    return ask(services, order_id, "change_address", request_id, build)
 
 
 def _shipped_group(order: Order, asked: str | None) -> str:
@@ -374,7 +294,11 @@ def _shipped_group(order: Order, asked: str | None) -> str:
     )
 
 
-@router.post("/orders/{order_id}/approvals", status_code=202, openapi_extra=json_body(ApprovalBody))
+@router.post(
+    "/orders/{order_id}/approvals",
+    responses=ANSWERS,
+    openapi_extra=json_body(ApprovalBody),
+)
 def vote(
     order_id: PathId, request: Request, raw: RawBody, services: TheServices, caller: TheCaller
 ) -> JSONResponse:
@@ -391,7 +315,7 @@ def vote(
             comment=body.comment,
         )
 
-    return _ask(services, order_id, body.verdict.value, request_id, build)
+    return ask(services, order_id, body.verdict.value, request_id, build)
 
 
 def _voting_role(session: Session, order_id: str, body: ApprovalBody, caller: Caller) -> str:

@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 
 from config.settings import Settings
 from domain.orders import MAX_DOCUMENT_BYTES
+from starter.answers import Answers
 from starter.api.problems import FieldError, InvalidDocumentError, ProblemError, field_errors
 from starter.auth import Caller, Gatekeeper
 from starter.intake import Capture, Intake, Reference, parse_json
@@ -35,6 +36,8 @@ class Services:
     clock: Callable[[], datetime]
     wake: Callable[[], None]
     """Tells the dispatcher that something was committed."""
+    answers: Answers
+    """Asks running orders what becomes of a request."""
     temporal_ready: Callable[[], bool] = field(default=lambda: False)
 
 

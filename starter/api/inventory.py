@@ -11,7 +11,7 @@ from pydantic import Field
 from sqlalchemy.orm import Session
 
 from domain.values import MAX_QUANTITY, DerivedId, Id, Model, Quantity, Text, UtcTime
-from starter.api.commands import request_id_of
+from starter.api.asking import request_id_of
 from starter.api.context import (
     PathId,
     RawBody,

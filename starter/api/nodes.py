@@ -14,7 +14,7 @@ from domain.events import EventId, LineFact, NodeEvent, NodeEventType
 from domain.fulfillments import FulfillmentOrder, Package, PackageLine
 from domain.orders import Method
 from domain.values import Count, DerivedId, Model, Text
-from starter.api.commands import IDEMPOTENCY_HEADER, request_id_of
+from starter.api.asking import IDEMPOTENCY_HEADER, request_id_of
 from starter.api.context import (
     PathId,
     RawBody,

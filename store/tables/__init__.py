@@ -1,7 +1,9 @@
 """Every table. Importing this package fills `SQLModel.metadata`."""
 
+from store.tables.changes import ChangeRow
 from store.tables.network import (
     ConnectionRow,
+    DistributionGroupRow,
     ExchangeRateRow,
     NetworkStateRow,
     NetworkVersionRow,
@@ -28,14 +30,19 @@ from store.tables.stock import (
     BackorderRow,
     CapacityRow,
     CoolOffRow,
+    DiscrepancyRow,
+    ExclusionRow,
     GrantRow,
     HoldRow,
     LedgerRow,
     OperationRow,
     PositionRow,
+    ProtectionRow,
     ReservationRow,
     StockCountRow,
+    StockRulesRow,
     SupplyRow,
+    VelocityRow,
 )
 from store.tables.system import ApiKeyRow, MessageRow, PolicyActivationRow, PolicyRow
 
@@ -46,10 +53,14 @@ __all__ = [
     "ApprovalVoteRow",
     "BackorderRow",
     "CapacityRow",
+    "ChangeRow",
     "ConnectionRow",
     "CoolOffRow",
     "DecisionRow",
+    "DiscrepancyRow",
+    "DistributionGroupRow",
     "ExchangeRateRow",
+    "ExclusionRow",
     "FulfillmentLineRow",
     "FulfillmentRow",
     "GrantRow",
@@ -70,9 +81,12 @@ __all__ = [
     "PolicyRow",
     "PositionRow",
     "ProductRow",
+    "ProtectionRow",
     "ReservationRow",
     "ServiceRow",
     "StockCountRow",
+    "StockRulesRow",
     "SupplyRow",
     "TimelineRow",
+    "VelocityRow",
 ]

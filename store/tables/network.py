@@ -22,6 +22,15 @@ class NodeRow(SQLModel, table=True):
     document: dict[str, Any] = Field(sa_type=JSON)
 
 
+class DistributionGroupRow(SQLModel, table=True):
+    """A named set of nodes."""
+
+    __tablename__ = "distribution_groups"
+    group_id: str = Field(primary_key=True)
+    content_hash: str
+    document: dict[str, Any] = Field(sa_type=JSON)
+
+
 class ConnectionRow(SQLModel, table=True):
     """An account at an outside system."""
 

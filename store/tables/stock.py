@@ -66,6 +66,90 @@ class LedgerRow(SQLModel, table=True):
     order_id: str | None = None
     fulfillment_id: str | None = Field(default=None, index=True)
     reason: str | None = None
+    occurred_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """When it happened, where that was before `at`, when doms booked it."""
+
+
+class ProtectionRow(SQLModel, table=True):
+    """Units of a position kept for one channel; a position's `protected` is the sum of these.
+
+    `level` is what the rules want kept: what the channel sold of it is refilled up to there.
+    """
+
+    __tablename__ = "protections"
+    __table_args__ = (
+        _not_negative("protections", ("quantity", "level")),
+        Index(
+            "ix_protections_to_refill",
+            "sku",
+            "node_id",
+            sqlite_where=text("quantity < level"),
+            postgresql_where=text("quantity < level"),
+        ),
+        {"sqlite_with_rowid": False},
+    )
+    sku: str = Field(primary_key=True)
+    node_id: str = Field(primary_key=True)
+    channel: str = Field(primary_key=True)
+    quantity: int
+    level: int
+
+
+class ExclusionRow(SQLModel, table=True):
+    """A node whose units are not promised: of one SKU or (empty SKU) of all; null: until lifted."""
+
+    __tablename__ = "exclusions"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+    sku: str = Field(primary_key=True)
+    node_id: str = Field(primary_key=True)
+    until: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    reason: str
+
+
+class StockRulesRow(SQLModel, table=True):
+    """A document of stock rules; the newest row is in force. Equal documents share a version."""
+
+    __tablename__ = "stock_rules"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+    id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
+    version: str
+    document: dict[str, Any] = Field(sa_type=JSON)
+    activated_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class VelocityRow(SQLModel, table=True):
+    """Units of a SKU that left a node in the `days` before `measured_at`."""
+
+    __tablename__ = "velocities"
+    __table_args__ = (
+        _not_negative("velocities", ("units",)),
+        {"sqlite_with_rowid": False},
+    )
+    sku: str = Field(primary_key=True)
+    node_id: str = Field(primary_key=True)
+    units: int
+    days: int
+    measured_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class DiscrepancyRow(SQLModel, table=True):
+    """A count, or a sale at a till, that does not agree with what was believed to be there."""
+
+    __tablename__ = "discrepancies"
+    __table_args__ = (
+        Index("ix_discrepancies_position", "sku", "node_id"),
+        {"sqlite_autoincrement": True},
+    )
+    id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
+    key: str
+    kind: str
+    node_id: str
+    sku: str
+    condition: str
+    expected: int
+    found: int
+    occurred_at: datetime = Field(sa_type=UtcDateTime)
+    noted_at: datetime = Field(sa_type=UtcDateTime)
 
 
 class OperationRow(SQLModel, table=True):
@@ -198,6 +282,12 @@ class SupplyRow(SQLModel, table=True):
     node_id: str = Field(primary_key=True)
     quantity: int
     due: datetime = Field(sa_type=UtcDateTime)
+    supply_type: str = Field(
+        default="purchase_order", sa_column_kwargs={"server_default": "purchase_order"}
+    )
+    condition: str = Field(default="usable", sa_column_kwargs={"server_default": "usable"})
+    as_of: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """When the buyer's or node's system said so; what it said earlier is ignored."""
 
 
 class CoolOffRow(SQLModel, table=True):

@@ -330,6 +330,24 @@ async def amended(world: World) -> None:
     await world.result(order)
 
 
+async def asked_and_going_on(world: World) -> None:
+    """A person is asked about one line while the other is released, sent and delivered."""
+    world.prepare(process={"reroute_attempts": 0})
+    world.stock(dc_1__TEA=1, dc_2__TEA=1, dc_1__CUP=3)
+    order = await world.at_node(document(lines=TWO_LINES[:1]))
+    await world.submit(document(version=2, lines=TWO_LINES))
+    await world.until_planned(version=2)
+    await world.node_says("W-1-1", "rejected")
+    report = await world.until_shown(order, "attention: reroute")
+    await world.skip(minutes=31)
+    await world.until_fulfillment("W-1-2", "acknowledged")
+    await world.ship_and_deliver("W-1-2")
+    await world.until(lambda: world.statuses()["W-1-2"] == "delivered", "it is delivered")
+    assert report.view.attention is not None
+    await world.choose(order, report.view.attention.park_id, "cancel")
+    await world.result(order)
+
+
 async def native_cancel(world: World) -> None:
     """Cancelled in Temporal while its fulfillment is at the node; all is given back."""
     world.prepare()
@@ -362,6 +380,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     refused_label,
     held,
     amended,
+    asked_and_going_on,
     native_cancel,
 )
 

@@ -7,7 +7,13 @@ import pytest
 import pytest_asyncio
 from temporalio.testing import WorkflowEnvironment
 
-from tests.workflow.server import BINARY, time_skipping_server, world_on
+from tests.workflow.server import (
+    BINARY,
+    TEMPORAL,
+    development_server,
+    time_skipping_server,
+    world_on,
+)
 from tests.workflow.world import World
 
 
@@ -26,4 +32,16 @@ async def world(
 ) -> AsyncIterator[World]:
     """A world at work, with an empty network: call `prepare` and `stock`."""
     async with world_on(skipping_server, sqlite_template, tmp_path) as world:
+        yield world
+
+
+@pytest_asyncio.fixture
+async def dev_world(sqlite_template: Path, tmp_path: Path) -> AsyncIterator[World]:
+    """A world on a real server, where time passes as it does."""
+    if not TEMPORAL.exists():
+        pytest.skip(f"no {TEMPORAL}: run make install")
+    async with (
+        development_server() as server,
+        world_on(server, sqlite_template, tmp_path, is_versioned=True) as world,
+    ):
         yield world

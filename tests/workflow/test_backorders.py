@@ -1,10 +1,15 @@
 """What no node has waits for supply, is granted, or is given up."""
 
+from datetime import timedelta
 from typing import Any
+
+import pytest
+from temporalio import workflow
 
 from store import inventory
 from store.engine import transaction
 from tests.workflow.world import World, document
+from workflows.messages import PlaceHold
 
 
 async def backordered(world: World, **process: Any) -> Any:
@@ -104,6 +109,58 @@ async def test_a_person_may_wait_on(world: World) -> None:
     # then
     assert await world.result(order) == ("completed", 2, 0)
     world.nothing_is_astray()
+
+
+async def test_a_hold_expires_while_a_person_is_asked(world: World) -> None:
+    # given: one unit is reserved but held, the other waits for supply
+    world.prepare(process={"backorder_last_resort": "ask"})
+    world.stock(dc_1__TEA=1)
+    order = await world.submit(document())
+    await world.until(lambda: "backordered" in world.quantities()["1"], "one waits")
+    over = world.now() + timedelta(days=32)
+    await order.signal("hold", PlaceHold(request_id="h-1", expires_at=over))
+    await world.skip(days=31)
+    report = await world.until_shown(order, "attention: backorder")
+    assert world.statuses() == {}
+    # when
+    await world.skip(days=2)
+    # then
+    await world.until_fulfillment("W-1-1", "acknowledged")
+    assert (await world.report(order)).view.attention == report.view.attention
+    # when
+    await world.ship_and_deliver("W-1-1")
+    await world.skip(days=6)
+    # then
+    assert await world.result(order) == ("completed", 1, 1)
+    world.nothing_is_astray()
+
+
+async def test_a_question_outlives_a_new_run_and_the_next_has_an_id_of_its_own(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given
+    order, park_id = await asked(world)
+    assert park_id == "backorder-1"
+    # when: the order continues as new while it waits for the answer
+
+    def is_first_run(info: workflow.Info) -> bool:
+        return info.continued_run_id is None
+
+    monkeypatch.setattr(workflow.Info, "is_continue_as_new_suggested", is_first_run)
+    await order.signal("hold", PlaceHold(request_id="h-1"))
+    await world.until_continued(order)
+    report = await world.until_shown(order, "attention: backorder")
+    # then
+    assert report.view.attention is not None
+    assert report.view.attention.park_id == park_id
+    # when
+    await world.choose(order, park_id, "retry")
+    await world.until_shown(order, "hold: support")
+    await world.skip(days=31)
+    report = await world.until_shown(order, "attention: backorder")
+    # then
+    assert report.view.attention is not None
+    assert report.view.attention.park_id == "backorder-2"
 
 
 async def test_a_person_may_give_up(world: World) -> None:

@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from domain.events import LineFact, ShortReason
+from domain.fulfillments import Package, PackageLine
 from tests.workflow.world import World, document
 
 
@@ -109,6 +111,49 @@ async def test_a_refused_label_may_cancel_the_units(world: World) -> None:
     assert await world.result(order) == ("cancelled", 0, 2)
     assert world.carrier.bought == {}
     assert world.sellable() == {"dc-1": 5}
+    world.nothing_is_astray()
+
+
+async def test_a_package_of_a_voided_one_s_id_gets_a_label_of_its_own(world: World) -> None:
+    # given: a box with line 1, labelled; its contents are then damaged and the label is voided
+    def box(line_id: str, quantity: int) -> Package:
+        return Package(package_id="P1", lines=(PackageLine(line_id=line_id, quantity=quantity),))
+
+    world.prepare()
+    world.stock(dc_1__TEA=1, dc_1__CUP=3)
+    order = await world.at_node(
+        document(
+            allow_backorder=False,
+            lines=[
+                {"line_id": "1", "sku": "TEA", "quantity": 1},
+                {"line_id": "2", "sku": "CUP", "quantity": 3},
+            ],
+        )
+    )
+    await world.node_says("W-1-1", "packed", packages=(box("1", 1),))
+    await world.until_label("W-1-1")
+    damaged = LineFact(line_id="1", short=1, reason=ShortReason.DAMAGED)
+    await world.node_says("W-1-1", "picked", lines=(damaged,))
+    await world.until(lambda: bool(world.carrier.voided), "the label is voided")
+
+    def shown() -> list[tuple[str, str, str | None]]:
+        packages = world.page().fulfillments[0].packages
+        return [(x.package_id, x.status.value, x.tracking_number) for x in packages]
+
+    await world.until(
+        lambda: shown() == [("P1", "voided", "T-W-1-1-P1-label")], "the label is shown as voided"
+    )
+    # when: the node takes a box of the same id for the rest
+    await world.node_says("W-1-1", "packed", packages=(box("2", 3),))
+    await world.until(
+        lambda: shown() == [("P1", "labelled", "T-W-1-1-P1-label-2")], "a new label is bought"
+    )
+    await world.node_says("W-1-1", "handed_over")
+    await world.carrier_says("W-1-1", "delivered", tracking="T-W-1-1-P1-label-2")
+    # then
+    assert await world.result(order) == ("completed", 3, 1)
+    assert list(world.carrier.bought) == ["W-1-1/P1/label", "W-1-1/P1/label-2"]
+    assert world.carrier.voided == ["S-W-1-1-P1-label"]
     world.nothing_is_astray()
 
 

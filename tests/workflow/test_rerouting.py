@@ -10,6 +10,7 @@ from domain.events import LineFact, ShortReason
 from integrations.node_system import CancelReplyOutcome
 from store import reservations
 from store.engine import reading
+from tests.replay import record
 from tests.workflow.world import World, document
 
 
@@ -104,6 +105,33 @@ async def test_an_order_rejected_too_often_may_be_cancelled_there(world: World) 
     # then
     assert await world.result(order) == ("cancelled", 0, 2)
     assert world.sellable() == {"dc-1": 2, "dc-2": 2}
+    world.nothing_is_astray()
+
+
+async def test_what_is_reserved_goes_on_while_a_person_is_asked_about_the_rest(
+    world: World,
+) -> None:
+    # when
+    await record.asked_and_going_on(world)
+    # then
+    assert world.quantities() == {"1": {"cancelled": 1}, "2": {"delivered": 3}}
+    assert world.sellable() == {"dc-1": 1, "dc-2": 1}
+    world.nothing_is_astray()
+
+
+async def test_a_question_is_gone_when_the_order_is_cancelled(world: World) -> None:
+    # given
+    world.prepare(process={"reroute_attempts": 0})
+    world.stock(dc_1__TEA=2, dc_2__TEA=2)
+    order = await world.at_node(document())
+    await world.node_says("W-1-1", "rejected")
+    await world.until_shown(order, "attention: reroute")
+    # when
+    await world.cancel(order)
+    # then
+    assert await world.result(order) == ("cancelled", 0, 2)
+    assert world.page().attention is None
+    await world.until_attribute("order-W-1", "BlockedStep", None)
     world.nothing_is_astray()
 
 

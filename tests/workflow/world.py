@@ -69,6 +69,7 @@ from store.engine import reading, transaction
 from store.ledger import Position
 from store.orders import OrderPage
 from worker.composition import order_activities, outside_activities
+from worker.deployment import deployment_config, set_current
 from workflows.fulfillment import FulfillmentWorkflow
 from workflows.messages import Cancel, CancelLine, OrderReport, OrderResult, Resume
 from workflows.order import OrderWorkflow
@@ -563,6 +564,16 @@ class World:
         except AssertionError:
             raise AssertionError(f"nothing says '{text}': {seen}") from None
 
+    async def until_continued(self, handle: WorkflowHandle[Any, Any]) -> None:
+        """Wait until the workflow has continued as new."""
+
+        async def is_second_run() -> bool:
+            history: Any = await handle.fetch_history()
+            start = history.events[0].workflow_execution_started_event_attributes
+            return bool(start.continued_execution_run_id)
+
+        await self.until(is_second_run, "it continued as new")
+
     async def attributes(self, workflow_id: str) -> dict[str, Any]:
         """The search attributes of a workflow."""
         found = (await self._info(workflow_id)).search_attributes.indexed_fields
@@ -680,8 +691,8 @@ class _LosesAnswers(ActivityInboundInterceptor):
 
 
 @asynccontextmanager
-async def running(world: World) -> AsyncIterator[World]:
-    """Workers and the dispatcher at work."""
+async def running(world: World, *, is_versioned: bool = False) -> AsyncIterator[World]:
+    """Workers and the dispatcher at work. A real server hands tasks to a current version only."""
     context = world.context
     wakeup = Wakeup()
     intake = Intake(world.engine, world.reference)
@@ -697,6 +708,7 @@ async def running(world: World) -> AsyncIterator[World]:
     async def client() -> Client:
         return world.client
 
+    version = deployment_config(world.settings) if is_versioned else None
     with ThreadPoolExecutor(8) as threads:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(
@@ -704,6 +716,7 @@ async def running(world: World) -> AsyncIterator[World]:
                     world.client,
                     task_queue=world.settings.orders_task_queue,
                     workflows=[OrderWorkflow, FulfillmentWorkflow],
+                    deployment_config=version,
                     activities=order_activities(context),
                     activity_executor=threads,
                     interceptors=[LostAnswers(world)],
@@ -714,11 +727,14 @@ async def running(world: World) -> AsyncIterator[World]:
                     Worker(
                         world.client,
                         task_queue=connection.task_queue,
+                        deployment_config=version,
                         activities=outside_activities(context),
                         activity_executor=threads,
                         interceptors=[LostAnswers(world)],
                     )
                 )
+            if is_versioned:
+                await set_current(world.client, world.settings)
             task = asyncio.create_task(dispatcher.run(client))
             try:
                 yield world

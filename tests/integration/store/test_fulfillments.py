@@ -203,3 +203,25 @@ def test_a_nodes_work_is_what_is_open_there_without_the_customers_name(engine: E
         "lines": ({"line_id": "1", "sku": "X", "quantity": 2, "picked": 1},),
     }
     assert task.packages == (a_package(1),)
+
+
+def test_a_voided_label_is_shown_as_such_until_the_package_has_another(engine: Engine) -> None:
+    a_world(engine, {("A", "X"): 5})
+    released_order(engine, "W-1", ("A", "1", "X", 2))
+    label(engine, a_package(1, "T-1", shipment_id="S-1"), "first")
+    with transaction(engine) as session:
+        fulfillments.void_label(session, "W-1-1", "P-1", "S-9")  # another's: nothing changes
+    with reading(engine) as session:
+        assert fulfillments.packages(session, "W-1-1")[0].status is not PackageStatus.VOIDED
+    with transaction(engine) as session:
+        fulfillments.void_label(session, "W-1-1", "P-1", "S-1")
+    with reading(engine) as session:
+        (voided,) = fulfillments.packages(session, "W-1-1")
+        assert fulfillments.labels_bought(session, "W-1-1", "P-1") == 1
+        assert fulfillments.node_work(session, "A")[0].packages == ()
+    assert (voided.status, voided.tracking_number) == (PackageStatus.VOIDED, "T-1")
+    # A later record of the package does not bring the voided label back.
+    record(engine, a_view("W-1", 5, packages=(a_package(1),)))
+    with reading(engine) as session:
+        (again,) = fulfillments.packages(session, "W-1-1")
+    assert (again.status, again.tracking_number) == (PackageStatus.PACKED, None)

@@ -65,7 +65,9 @@ def test_only_what_nobody_has_and_nothing_keeps_back_is_sellable(engine: Engine)
     released_order(engine, "W-1", ("A", "1", "X", 3))
     reserve(engine, "W-2", a_plan(("A", "1", "X", 2)))
     with transaction(engine) as session:
-        inventory.keep_back(session, "A", "X", safety_stock=4, protected=1, key="levels", now=NOW)
+        inventory.keep_back(
+            session, "A", "X", safety_stock=4, protected={"web": 1}, key="levels", now=NOW
+        )
     assert filled(engine, "A", "X") == {
         "usable": 20,
         "released": 3,
@@ -243,13 +245,13 @@ Change = Callable[[Session], object]
         (lambda s: inventory.receive(s, "Z", "X", 1, key="k", now=NOW), UnknownReferenceError),
         (
             lambda s: inventory.keep_back(
-                s, "A", "X", safety_stock=-1, protected=0, key="k", now=NOW
+                s, "A", "X", safety_stock=-1, protected={}, key="k", now=NOW
             ),
             ValueError,
         ),
         (
             lambda s: inventory.keep_back(
-                s, "Z", "X", safety_stock=1, protected=0, key="k", now=NOW
+                s, "Z", "X", safety_stock=1, protected={}, key="k", now=NOW
             ),
             UnknownReferenceError,
         ),
@@ -281,7 +283,7 @@ def test_a_refused_stock_change_changes_nothing(
         lambda s: inventory.adjust(s, "A", "X", "usable", 4, key="k", now=NOW, reason="found"),
         lambda s: inventory.receive(s, "A", "X", 4, key="k", now=NOW),
         lambda s: inventory.set_stock(s, [a_count("A", "X", 14, 1)], key="k", now=NOW),
-        lambda s: inventory.keep_back(s, "A", "X", safety_stock=0, protected=0, key="k", now=NOW),
+        lambda s: inventory.keep_back(s, "A", "X", safety_stock=0, protected={}, key="k", now=NOW),
     ],
     ids=["adjust", "receive", "set_stock", "keep_back"],
 )
@@ -290,7 +292,7 @@ def test_a_repeated_stock_change_answers_the_same_and_changes_nothing(
 ) -> None:
     a_world(engine, {("A", "X"): 10})
     with transaction(engine) as session:
-        inventory.keep_back(session, "A", "X", safety_stock=10, protected=0, key="l", now=NOW)
+        inventory.keep_back(session, "A", "X", safety_stock=10, protected={}, key="l", now=NOW)
     wait_for(engine, "W-1", 3)
     with transaction(engine) as session:
         first = change(session)
@@ -362,7 +364,7 @@ def test_units_that_are_owed_or_kept_back_are_not_granted(engine: Engine) -> Non
     reserve(engine, "W-0", a_plan(("A", "1", "X", 3)))
     count(engine, a_count("A", "X", 1, 1))
     with transaction(engine) as session:
-        inventory.keep_back(session, "A", "X", safety_stock=1, protected=0, key="l", now=NOW)
+        inventory.keep_back(session, "A", "X", safety_stock=1, protected={}, key="l", now=NOW)
     wait_for(engine, "W-1", 9)
     assert receive(engine, 3, key="d1") == []
     (grant,) = receive(engine, 1, key="d2")

@@ -81,12 +81,12 @@ def test_an_adjustment_or_arrival_under_a_used_key_must_say_the_same(engine: Eng
     with transaction(engine) as session:
         inventory.adjust(session, "A", "X", "usable", 2, key="a", now=NOW, reason="found")
         inventory.receive(session, "A", "X", 2, key="r", now=NOW)
-        inventory.keep_back(session, "A", "X", safety_stock=1, protected=0, key="k", now=NOW)
+        inventory.keep_back(session, "A", "X", safety_stock=1, protected={}, key="k", now=NOW)
     before = everything(engine)
     changes: list[Callable[[Session], object]] = [
         lambda s: inventory.adjust(s, "A", "X", "usable", 3, key="a", now=NOW, reason="found"),
         lambda s: inventory.receive(s, "B", "X", 2, key="r", now=NOW),
-        lambda s: inventory.keep_back(s, "A", "X", safety_stock=2, protected=0, key="k", now=NOW),
+        lambda s: inventory.keep_back(s, "A", "X", safety_stock=2, protected={}, key="k", now=NOW),
     ]
     for change in changes:
         with pytest.raises(ConflictError), transaction(engine) as session:

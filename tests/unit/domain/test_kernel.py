@@ -9,17 +9,17 @@ from domain.errors import FinalError
 from domain.network import Node, NodeKind, Place, WorkingHours
 from domain.orders import Method, ServiceLevel
 from domain.routing import candidates, solve
-from domain.routing.candidates import facts_of
 from domain.routing.decision import (
     CapacityLeft,
     DecisionRequest,
     Exclusion,
+    InboundSupply,
     Missing,
     Purpose,
     Snapshot,
-    snapshot_id,
 )
 from domain.routing.explain import explain
+from domain.routing.facts import facts_of, snapshot_id, snapshot_of
 from domain.routing.objective import days_late
 from domain.routing.partition import Partition
 from domain.routing.policy import RoutingPolicy
@@ -535,13 +535,13 @@ def test_nodes_are_worked_out_once_and_forgotten_when_there_are_too_many(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     first = node("N1")
-    facts = facts_of(first)
-    assert facts_of(first) is facts
+    facts = candidates.facts_of(first)
+    assert candidates.facts_of(first) is facts
 
     monkeypatch.setattr(candidates, "_MOST_FACTS", 0)
-    assert facts_of(first) is facts
-    facts_of(node("N2"))
-    assert facts_of(first) is not facts
+    assert candidates.facts_of(first) is facts
+    candidates.facts_of(node("N2"))
+    assert candidates.facts_of(first) is not facts
 
 
 def big_case(lines: int, nodes: int) -> tuple[DecisionRequest, Snapshot]:
@@ -659,7 +659,34 @@ def test_a_snapshots_id_is_its_content() -> None:
     other = named.model_copy(update={"network_version": "8"})
     assert snapshot_id(named) not in {snapshot_id(facts), snapshot_id(other)}
     assert len(snapshot_id(named)) == 64
-    assert decide(request(line("1", "A")), facts, policy()).snapshot_id == snapshot_id(facts)
+
+
+def test_a_decision_names_the_content_it_looked_at() -> None:
+    full = (
+        CapacityLeft(node_id="N1", work_date="2026-03-02", units=1, orders=9),
+        CapacityLeft(node_id="N2", work_date="2026-03-02", units=1, orders=9),
+        CapacityLeft(node_id="gone", work_date="2026-03-02", units=1, orders=9),
+    )
+    coming = tuple(
+        InboundSupply(node_id=f"N{n}", sku=sku, quantity=4, due=at(9, day=5))
+        for n, sku in [(1, "B"), (1, "C"), (2, "A")]
+    )
+    products = {"A": Product(sku="A"), "B": Product(sku="B"), "X": Product(sku="X")}
+    facts = two_nodes(capacity=full, inbound=coming, products=products)
+    asked = request(line("1", "B"))
+
+    recorded = snapshot_of(facts_of(facts), asked)
+
+    assert recorded.availability == {"B": {"N1": 5}}
+    assert recorded.products == {"B": products["B"]}
+    assert recorded.capacity == full[:1]
+    assert recorded.inbound == coming[:1]
+    assert decide(asked, facts, policy()).snapshot_id == snapshot_id(recorded)
+    assert decide(asked, recorded, policy()) == decide(asked, facts, policy())
+    mine = asked.model_copy(update={"own_units": {"B": {"N2": 1}}})
+    assert snapshot_of(facts_of(facts), mine).capacity == full[:2]
+    assert snapshot_of(facts_of(facts)).capacity == full[:2]
+    assert Snapshot.model_validate_json(recorded.model_dump_json()) == recorded
 
 
 def test_a_policy_is_named_by_its_content() -> None:

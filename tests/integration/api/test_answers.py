@@ -1,0 +1,209 @@
+"""What becomes of a request is answered at once while Temporal is there, else it is kept."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from sqlalchemy import Engine
+from temporalio.worker import Worker
+
+from config.settings import Settings
+from domain.process_policy import ApprovalCondition, ApprovalRule, ProcessPolicy
+from starter.api.app import create_app, utc_now
+from store import approvals, policies
+from store.engine import reading, transaction
+from store.policies import Scope
+from tests.integration.api.conftest import NOW, calling, messages_of, order_document, until
+from tests.integration.api.temporal_server import TemporalServer
+from worker.composition import context_of, order_activities
+from worker.deployment import deployment_config, set_current
+from workflows.fulfillment import FulfillmentWorkflow
+from workflows.order import OrderWorkflow
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[TemporalServer]:
+    server = TemporalServer(tmp_path)
+    server.start()
+    yield server
+    server.kill()
+
+
+@asynccontextmanager
+async def working(engine: Engine, server: TemporalServer) -> AsyncIterator[None]:
+    """A worker for the orders' own queue."""
+    client, settings = await server.connect(), Settings(_env_file=None)
+    with ThreadPoolExecutor(4) as threads:
+        async with Worker(
+            client,
+            task_queue=settings.orders_task_queue,
+            workflows=[OrderWorkflow, FulfillmentWorkflow],
+            activities=order_activities(context_of(engine)),
+            activity_executor=threads,
+            deployment_config=deployment_config(settings),
+        ):
+            await set_current(client, settings)
+            yield
+
+
+@pytest.fixture
+def whole_app(settings: Settings, filled: Engine, server: TemporalServer) -> FastAPI:
+    """The API with its dispatcher, in real time."""
+    return create_app(settings, filled, connect=server.connect, clock=utc_now)
+
+
+@pytest.fixture
+async def whole(whole_app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    async with whole_app.router.lifespan_context(whole_app), calling(whole_app) as client:
+        await until(whole_app.state.services.temporal_ready)
+        yield client
+
+
+def ask_for_approval(engine: Engine) -> None:
+    """Business orders need a manager, then a director."""
+    chain = tuple(
+        ApprovalRule(level=level, role=role, condition=ApprovalCondition())
+        for level, role in ((1, "manager"), (2, "director"))
+    )
+    policy = ProcessPolicy(name="b2b", approvals=chain)
+    with transaction(engine) as session:
+        version = policies.publish(session, "process", policy.model_dump(mode="json"), NOW)
+        policies.activate(session, version, Scope(order_type="b2b"), NOW)
+
+
+async def stage(api: httpx.AsyncClient) -> str:
+    return str((await api.get("/v1/orders/W-1")).json()["displayed"])
+
+
+async def until_stage(api: httpx.AsyncClient, wanted: str) -> None:
+    async with asyncio.timeout(20):
+        while await stage(api) != wanted:  # noqa: ASYNC110 (another process makes it true)
+            await asyncio.sleep(0.02)
+
+
+async def submit(api: httpx.AsyncClient, wanted: str, **changes: Any) -> None:
+    assert (await api.post("/v1/orders", json=order_document(**changes))).status_code == 202
+    await until_stage(api, wanted)
+
+
+async def story(api: httpx.AsyncClient) -> list[str]:
+    return [entry["text"] for entry in (await api.get("/v1/orders/W-1")).json()["timeline"]]
+
+
+async def until_told(api: httpx.AsyncClient, text: str) -> list[str]:
+    """The whole story, once it holds that line."""
+    async with asyncio.timeout(30):
+        while text not in (told := await story(api)):  # noqa: ASYNC110 (a worker makes it true)
+            await asyncio.sleep(0.02)
+    return told
+
+
+async def test_a_hold_is_answered_with_what_became_of_it_and_delivered_once(
+    whole: httpx.AsyncClient, filled: Engine, server: TemporalServer
+) -> None:
+    async with working(filled, server):
+        await submit(whole, "reserved")
+        body = {"request_id": "H-1", "type": "fraud"}
+        first = await whole.post("/v1/orders/W-1/hold", json=body)
+        again = await whole.post("/v1/orders/W-1/hold", json=body)
+        await until(lambda: all(x["state"] == "done" for x in messages_of(filled)))
+        page = (await whole.get("/v1/orders/W-1")).json()
+
+    assert first.status_code == 200
+    assert first.json()["status"] == "done"
+    assert first.json()["answer"] == "Held: fraud"
+    assert again.json() == first.json()
+    assert [hold["type"] for hold in page["holds"]] == ["fraud"]
+    assert page["timeline"][-1]["text"] == "Held: fraud"
+    assert [x["name"] for x in messages_of(filled)] == ["start", "hold"]
+
+
+async def test_what_the_order_refuses_is_a_409_that_says_why_and_stands_in_its_story(
+    whole: httpx.AsyncClient, filled: Engine, server: TemporalServer
+) -> None:
+    async with working(filled, server):
+        await submit(whole, "reserved")
+        body = {"request_id": "R-1", "park_id": "pick-9", "choice": "retry"}
+        refused = await whole.post("/v1/orders/W-1/resume", json=body)
+        # The same request stays refused, even if such a step should wait some day.
+        again = await whole.post("/v1/orders/W-1/resume", json=body)
+        told = await story(whole)
+
+    assert refused.status_code == 409
+    assert refused.json()["detail"] == "nothing of that park id waits"
+    assert (refused.json()["status"], refused.json()["request_id"]) == ("refused", "R-1")
+    assert again.json() == refused.json()
+    assert told[-1] == "Refused: resume: nothing of that park id waits"
+    assert told.count(told[-1]) == 1
+
+
+async def test_a_late_vote_is_refused_at_once_and_kept_with_its_reason(
+    whole: httpx.AsyncClient, filled: Engine, server: TemporalServer
+) -> None:
+    ask_for_approval(filled)
+    async with working(filled, server):
+        await submit(whole, "pending_approval", order_type="b2b")
+        await until(lambda: _waiting(filled) == [1])
+        vote = {"verdict": "approve", "level": 1, "role": "manager", "approver": "Eve"}
+        counted = await whole.post("/v1/orders/W-1/approvals", json=vote)
+        wrong = {**vote, "level": 2, "role": "clerk", "request_id": "V-wrong"}
+        without_role = await whole.post("/v1/orders/W-1/approvals", json=wrong)
+        late = await whole.post("/v1/orders/W-1/approvals", json={**vote, "request_id": "V-late"})
+        with reading(filled) as session:
+            votes = {vote.request_id: vote for vote in approvals.votes(session, "W-1")}
+
+    assert counted.status_code == 200
+    assert counted.json()["answer"] == "Level 1: approve by a manager"
+    assert without_role.status_code == 409
+    assert without_role.json()["detail"].startswith("Level 2: approve by a clerk does not count: ")
+    assert late.status_code == 409
+    assert late.json()["detail"] == "level 2 is waited for, not 1"
+    assert len(votes) == 3
+    assert (votes["V-late"].counted, votes["V-late"].why) == (
+        False,
+        "level 2 is waited for, not 1",
+    )
+    assert votes["V-late"].approver == "Eve"
+
+
+def _waiting(engine: Engine) -> list[int]:
+    with reading(engine) as session:
+        return [approval.level for approval in approvals.waiting(session)]
+
+
+async def test_an_order_that_does_not_answer_in_time_gets_the_request_from_the_inbox_once(
+    whole: httpx.AsyncClient, filled: Engine, server: TemporalServer
+) -> None:
+    async with working(filled, server):
+        await submit(whole, "reserved")
+
+    kept = await whole.post("/v1/orders/W-1/cancel", json={"request_id": "C-1"})
+    assert kept.status_code == 202
+    assert kept.json()["status"] == "accepted"
+    async with working(filled, server):
+        await until_stage(whole, "cancelled")
+        told = await until_told(whole, "2 units cancelled")
+
+    assert [text for text in told if "cancelled" in text] == ["2 units cancelled"]
+
+
+async def test_while_an_earlier_request_waits_a_later_one_does_not_overtake_it(
+    whole: httpx.AsyncClient, whole_app: FastAPI, filled: Engine, server: TemporalServer
+) -> None:
+    async with working(filled, server):
+        await submit(whole, "reserved")
+        await asyncio.to_thread(server.kill)
+        first = await whole.post("/v1/orders/W-1/hold", json={"request_id": "H-1", "type": "a"})
+        await asyncio.to_thread(server.start)
+        second = await whole.post("/v1/orders/W-1/hold", json={"request_id": "H-2", "type": "b"})
+        await until(lambda: all(x["state"] == "done" for x in messages_of(filled)), 60)
+        told = await until_told(whole, "Held: b")
+
+    assert (first.status_code, second.status_code) == (202, 202)
+    assert [text for text in told if text.startswith("Held")] == ["Held: a", "Held: b"]
