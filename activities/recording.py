@@ -27,6 +27,17 @@ class FulfillmentRecord(Model):
     progress: FulfillmentProgress | None = None
 
 
+def last_word(view: FulfillmentView) -> FulfillmentProgress:
+    """What the order is told of a fulfillment that ended, by its rows."""
+    return FulfillmentProgress(
+        fulfillment_id=view.fulfillment_id,
+        revision=view.revision + 1,
+        status=view.status,
+        lines=view.lines,
+        carriers=tuple(sorted({x.carrier for x in view.packages if x.carrier})),
+    )
+
+
 def now() -> datetime:
     """When the step was scheduled, in the server's time: the same on every attempt."""
     return activity.info().scheduled_time
