@@ -3,7 +3,7 @@
 from temporalio import activity
 
 from activities.context import Context
-from activities.recording import FulfillmentRecord, now, write_fulfillment
+from activities.recording import FulfillmentRecord, last_word, now, write_fulfillment
 from domain.errors import RetryableError
 from domain.events import FulfillmentProgress
 from domain.fulfillments import PackageLine
@@ -52,13 +52,7 @@ class DeliverActivities:
             view = fulfillments.load_fulfillment(session, task.fulfillment_id).view
         if not view.closed:
             raise StillOpenError(f"{view.fulfillment_id} is {view.status.value}")
-        return FulfillmentProgress(
-            fulfillment_id=view.fulfillment_id,
-            revision=view.revision + 1,
-            status=view.status,
-            lines=view.lines,
-            carriers=tuple(sorted({x.carrier for x in view.packages if x.carrier})),
-        )
+        return last_word(view)
 
     @activity.defn(name="deliver")
     def deliver(self, task: FulfillmentRecord) -> None:

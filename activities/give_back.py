@@ -5,11 +5,12 @@ from typing import Literal
 from temporalio import activity
 
 from activities.context import Context
-from activities.recording import FulfillmentRecord, now, write_fulfillment
-from domain.events import CancelOutcome
-from domain.fulfillments import PackageLine
+from activities.recording import FulfillmentRecord, last_word, now, write_fulfillment
+from domain.events import CancelOutcome, FulfillmentProgress, LineProgress
+from domain.fulfillments import FulfillmentStatus, PackageLine
+from domain.plans import FulfillmentView
 from domain.values import DerivedId, Id, Model, Quantity, Text, UtcTime
-from store import network, reservations
+from store import fulfillments, network, reservations
 from store.engine import reading, transaction
 
 
@@ -51,6 +52,14 @@ class CancelReplied(Model):
     lines: tuple[PackageLine, ...] = ()
 
 
+class EndTask(Model):
+    """A fulfillment whose workflow was ended from outside: its node sends no more of it."""
+
+    fulfillment_id: DerivedId
+    target: Literal["reroute", "cancel"]
+    """What becomes of the units that have not left; those that have count as delivered."""
+
+
 class GiveBackActivities:
     """Only units the node confirmed are freed."""
 
@@ -72,6 +81,26 @@ class GiveBackActivities:
                     )
             write_fulfillment(session, task)
 
+    @activity.defn(name="end_fulfillment")
+    def end_fulfillment(self, task: EndTask) -> FulfillmentProgress:
+        """Free what has not left the node and close the fulfillment's rows."""
+        with transaction(self._engine) as session:
+            known = fulfillments.load_fulfillment(session, task.fulfillment_id)
+            if known.view.closed:
+                return last_word(known.view)  # the answer to an earlier attempt was lost
+            view = _ended(known, task.target)
+            shelf: reservations.Effect = "shelf"
+            units = [(x.line_id, _unsent(known, x.line_id), shelf) for x in view.lines]
+            reservations.free_released(
+                session,
+                task.fulfillment_id,
+                [unit for unit in units if unit[1]],
+                key=f"{task.fulfillment_id}/ended",
+                now=now(),
+            )
+            fulfillments.record_fulfillment(session, view, now())
+            return last_word(view)
+
     @activity.defn(name="request_cancel")
     def request_cancel(self, task: CancelTask) -> CancelReplied:
         """Ask the node to cancel: cancelled, too late, unknown, or it will tell later."""
@@ -83,3 +112,43 @@ class GiveBackActivities:
         if reply.outcome == "pending":
             return CancelReplied()
         return CancelReplied(outcome=CancelOutcome(reply.outcome), lines=reply.lines)
+
+
+def _unsent(known: fulfillments.FulfillmentRecord, line_id: str) -> int:
+    asked = sum(x.quantity for x in known.order.lines if x.line_id == line_id)
+    gone = (
+        x.shipped + x.cancelled + x.returned_to_order
+        for x in known.view.lines
+        if x.line_id == line_id
+    )
+    return asked - sum(gone)
+
+
+def _ended(known: fulfillments.FulfillmentRecord, target: str) -> FulfillmentView:
+    """The fulfillment with its unsent units given back or cancelled, and the others delivered."""
+    lines = []
+    for line in known.view.lines:
+        unsent = _unsent(known, line.line_id)
+        back, cancelled = (unsent, 0) if target == "reroute" else (0, unsent)
+        lines.append(
+            LineProgress(
+                line_id=line.line_id,
+                picked=line.shipped,
+                shipped=line.shipped,
+                delivered=line.shipped,
+                cancelled=line.cancelled + cancelled,
+                returned_to_order=line.returned_to_order + back,
+            )
+        )
+    status = FulfillmentStatus.REJECTED if target == "reroute" else FulfillmentStatus.CANCELLED
+    if any(line.shipped for line in lines):
+        status = FulfillmentStatus.DELIVERED
+    changed = {
+        "revision": known.view.revision + 1,
+        "status": status,
+        "lines": tuple(lines),
+        "attention": None,
+        "awaits": "nothing",
+        "closed": True,
+    }
+    return known.view.model_copy(update=changed)

@@ -31,6 +31,17 @@ class FulfillmentRecord(Model):
     """As in OrderRecord."""
 
 
+def last_word(view: FulfillmentView) -> FulfillmentProgress:
+    """What the order is told of a fulfillment that ended, by its rows."""
+    return FulfillmentProgress(
+        fulfillment_id=view.fulfillment_id,
+        revision=view.revision + 1,
+        status=view.status,
+        lines=view.lines,
+        carriers=tuple(sorted({x.carrier for x in view.packages if x.carrier})),
+    )
+
+
 def now(record: OrderRecord | FulfillmentRecord | None = None) -> datetime:
     """When the step was scheduled, in the server's time: the same on every attempt."""
     if record is not None and record.at is not None:

@@ -131,7 +131,8 @@ def take(
 ) -> tuple[tuple[str, str], ...]:
     """Move sellable units of each (node id, SKU) to `reserved` or `held`; which pairs had too few.
 
-    A node that is excluded, for the SKU or for all, has none. When any refuses, the caller must roll back: the others were taken.
+    A node that is excluded, for the SKU or for all, has none. When any refuses, the caller must
+    roll back: the others were taken.
     """
     sql = {"reserved": _TAKE, "held": _HOLD}[bucket]
     refused = []

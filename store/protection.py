@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from store.columns import ByPairs, query, statement
+from store.ledger import SELLABLE
 
 _OWN = query(
     "SELECT sku, node_id, quantity FROM protections"
@@ -31,8 +32,8 @@ _DROP = statement(
     "protections",
 )
 _TO_REFILL = query(
-    "SELECT DISTINCT sku, node_id FROM protections WHERE quantity < level"
-    " ORDER BY node_id, sku LIMIT :row_limit",
+    "SELECT DISTINCT sku, node_id FROM protections JOIN positions USING (sku, node_id)"  # noqa: S608 (own names)
+    f" WHERE quantity < level AND {SELLABLE} > 0 ORDER BY node_id, sku LIMIT :row_limit",
     "protections",
 )
 
@@ -93,6 +94,6 @@ def keep(
 
 
 def to_refill(session: Session, *, limit: int) -> list[tuple[str, str]]:
-    """(node id, SKU) of positions that keep less for a channel than their rules want."""
+    """(node id, SKU) of positions that keep too little for a channel and could keep more."""
     rows = session.execute(_TO_REFILL, {"row_limit": limit})
     return [(row.node_id, row.sku) for row in rows]

@@ -88,6 +88,7 @@ def order_activities(context: Context) -> list[Activity]:
         deliver.deliver,
         deliver.final_report,
         give_back.give_back,
+        give_back.end_fulfillment,
         pick.pick,
     ]
 

@@ -4,11 +4,11 @@ import asyncio
 from collections import Counter
 from collections.abc import Coroutine, Iterable
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy, SearchAttributePair, TypedSearchAttributes
-from temporalio.exceptions import ChildWorkflowError, WorkflowAlreadyStartedError
+from temporalio.exceptions import ActivityError, ChildWorkflowError, WorkflowAlreadyStartedError
 from temporalio.workflow import ChildWorkflowHandle, ParentClosePolicy
 
 from workflows.fulfillment import FulfillmentWorkflow
@@ -21,6 +21,7 @@ from workflows.search_attributes import FULFILLMENT_NODES, FULFILLMENT_STATUS
 
 with workflow.unsafe.imports_passed_through():
     from activities.deliver import DeliverActivities, FinalTask
+    from activities.give_back import EndTask, GiveBackActivities
     from activities.promise import PromiseActivities, Promised
     from activities.release import Claimed, ClaimTask, ReleaseActivities
     from activities.reserve import (
@@ -471,14 +472,20 @@ class Planning:
 
     async def _watch_rows(self, fulfillment_id: str) -> None:
         """Wait for the end of a fulfillment that has another parent; its reports come anyway."""
-        final = await workflow.execute_activity_method(
-            DeliverActivities.final_report,
-            FinalTask(fulfillment_id=fulfillment_id),
-            start_to_close_timeout=DATABASE_TIMEOUT,
-            retry_policy=RetryPolicy(initial_interval=ROWS_INTERVAL, backoff_coefficient=1),
-            summary=f"Wait for the end of {fulfillment_id}",
-        )
-        self._results.append(final)
+        try:
+            final = await workflow.execute_activity_method(
+                DeliverActivities.final_report,
+                FinalTask(fulfillment_id=fulfillment_id),
+                start_to_close_timeout=DATABASE_TIMEOUT,
+                retry_policy=RetryPolicy(initial_interval=ROWS_INTERVAL, backoff_coefficient=1),
+                summary=f"Wait for the end of {fulfillment_id}",
+            )
+        except ActivityError:
+            if self._core.behavior < ASKS_AND_GOES_ON:
+                raise
+            self._failed.append(fulfillment_id)
+        else:
+            self._results.append(final)
         self._core.wake()
 
     async def _watch(
@@ -557,6 +564,8 @@ class Planning:
         """A fulfillment's workflow was ended from outside: only a person can say what is true."""
         if not self._failed:
             return False
+        if self._core.behavior >= ASKS_AND_GOES_ON:
+            return await self._ask_about_ended(self._failed[0])
         answer = await self._core.ask(
             "fulfillment",
             f"the workflow of {self._failed[0]} ended without a result: reset it, then skip",
@@ -565,6 +574,32 @@ class Planning:
         )
         if answer is not None:
             self._keep(self._watch_rows(self._failed.pop(0)))
+        return True
+
+    async def _ask_about_ended(self, fulfillment_id: str) -> bool:
+        core = self._core
+        answer = core.question(
+            "fulfillment",
+            f"the workflow of {fulfillment_id} was ended: reset it and choose retry, or choose what"
+            " becomes of its units once the node confirmed that it sends no more",
+            (Choice.RETRY, Choice.REROUTE, Choice.CANCEL),
+        )
+        if answer is None:
+            return False
+        self._failed.pop(0)
+        if answer.choice is Choice.RETRY:
+            self._keep(self._watch_rows(fulfillment_id))
+            return True
+        target: Literal["reroute", "cancel"] = (
+            "reroute" if answer.choice is Choice.REROUTE else "cancel"
+        )
+        final = await core.call(
+            GiveBackActivities.end_fulfillment,
+            EndTask(fulfillment_id=fulfillment_id, target=target),
+            FulfillmentProgress,
+            summary=f"Take back what {fulfillment_id} has not sent",
+        )
+        await self._apply(final)
         return True
 
     def deadlines(self) -> list[Deadline]:

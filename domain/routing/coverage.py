@@ -1,21 +1,21 @@
 """Beyond the exact size: pick nodes one by one, then improve.
 
 Two greedy starts (cheapest per unit covered; most units covered) are improved by moving single
-lines to nodes already used, closing a node whose lines others can take, and swapping a node for a
-cheaper unused one. The better result stands. The gap to the optimum is not bounded.
+atoms to nodes already used, closing a node whose atoms others can take, and swapping a node for a
+cheaper unused one. The better result stands; bound.py tells how far from the optimum it may be.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from domain.routing.candidates import Candidate, GroupTask
-from domain.routing.partition import Partition
+from domain.routing.facts import Floats
+from domain.routing.plans import GroupPricer, first_prices
 
 IMPROVEMENT_ROUNDS = 2
-Floats = NDArray[np.float64]
+Loads = dict[int, tuple[int, ...]]
+"""Row -> the atoms it serves."""
 
 
 @dataclass(slots=True)
@@ -29,81 +29,72 @@ class _Load:
 
 
 class CoverageSearch:
-    """One group's search; rows and atoms are numbered as in the task."""
+    """One group's search; rows and atoms are numbered as in its candidates."""
 
-    def __init__(self, task: GroupTask, rows: list[Candidate]) -> None:
-        """Reads the rows into matrices once."""
-        self._task = task
-        self._rows = rows
-        self._units = np.array([atom.units for atom in task.atoms], dtype=np.float64)
-        self._grams = np.array([atom.grams for atom in task.atoms], dtype=np.float64)
-        skus = [index for atom in task.atoms for index, _ in atom.needs]
+    def __init__(self, pricer: GroupPricer) -> None:
+        """Reads what ranks the rows into matrices once."""
+        self._pricer = pricer
+        candidates, demand = pricer.candidates, pricer.demand
+        self._atoms = demand.atoms
+        self._units = np.array([atom.units for atom in demand.atoms], dtype=np.float64)
+        self._grams = np.array([atom.grams for atom in demand.atoms], dtype=np.float64)
         # With one SKU in several atoms, stock that suffices for each may not suffice for all.
-        self._sums_matter = len(set(skus)) < len(skus)
-        atoms = range(len(task.atoms))
-        self._covers = np.array(
-            [[bool(row.cover >> atom & 1) for atom in atoms] for row in rows], dtype=np.bool_
-        ).reshape(len(rows), len(task.atoms))
-        self._fixed = np.array([self._first_leg(row, 0) for row in rows], dtype=np.float64)
-        self._per_kg = np.array([self._first_leg(row, 1) for row in rows], dtype=np.float64)
-        self._per_unit = np.array([row.per_unit for row in rows], dtype=np.float64)
+        self._sums_matter = candidates.sites.shared.shape[1] > 0
+        self._waits = candidates.sites.classes.max(axis=1, initial=0)
+        self._covers = candidates.covers
+        self._fixed = np.empty(len(candidates.nodes), dtype=np.float64)
+        self._per_gram = np.empty(len(candidates.nodes), dtype=np.float64)
+        first_prices(
+            candidates.sites, candidates.times, pricer.services, self._fixed, self._per_gram
+        )
+        self._per_unit = candidates.sites.per_unit.astype(np.float64)
 
-    @staticmethod
-    def _first_leg(row: Candidate, column: int) -> float:
-        """Of the leg with the smallest fixed part: an estimate to rank nodes by, never a price."""
-        legs = row.first_legs()
-        if not legs:
-            return float("inf")
-        cheapest = min(legs, key=lambda leg: leg.amount)
-        return float(cheapest.per_kg if column else cheapest.amount)
-
-    def best(self, most_parts: int) -> Partition:
-        """The better of the two starts after improvement; masks are sets of atoms as bits."""
+    def best(self, most_parts: int) -> Loads:
+        """The better of the two starts after improvement."""
         found = [
             self._improved(self._greedy(score, most_parts))
             for score in (_cheapest_per_unit, _most_units)
         ]
-        results = [self._partition(loads) for loads in found]
-        return min(results, key=lambda x: (-x.units, x.cost, x.parts))
+        best = min(found, key=self._worth)
+        return {row: tuple(sorted(best[row].atoms)) for row in sorted(best)}
 
-    def _partition(self, loads: dict[int, _Load]) -> Partition:
-        atoms = self._task.atoms
-        units = sum(atoms[x].units for load in loads.values() for x in load.atoms)
-        parts = sorted((row, sum(1 << x for x in load.atoms)) for row, load in loads.items())
-        return Partition(units, sum(load.cost for load in loads.values()), tuple(parts))
+    @staticmethod
+    def _worth(loads: dict[int, _Load]) -> tuple[int, int, list[int]]:
+        return -sum(load.units for load in loads.values()), _total(loads), sorted(loads)
 
     def _load(self, row: int, atoms: set[int]) -> _Load | None:
         """That node serving those atoms; None when it cannot."""
-        cost = price_of_atoms(self._task, self._rows[row], sorted(atoms))
-        if cost is None:
-            return None
-        chosen = [self._task.atoms[x] for x in atoms]
-        return _Load(atoms, sum(x.units for x in chosen), sum(x.grams for x in chosen), cost)
+        chosen = [self._atoms[x] for x in atoms]
+        units, grams = sum(x.units for x in chosen), sum(x.grams for x in chosen)
+        cost = self._cost(row, atoms, units, grams)
+        return None if cost is None else _Load(atoms, units, grams, cost)
+
+    def _cost(self, row: int, atoms: set[int], units: int, grams: int) -> int | None:
+        if self._sums_matter or self._waits[row]:
+            price = self._pricer.price(row, {x: self._atoms[x].units for x in sorted(atoms)})
+        else:
+            price = self._pricer.price_of(row, units, grams, 0)
+        return None if price is None else price.cost
 
     def _cost_with(self, row: int, load: _Load, number: int) -> int | None:
         """What the node would cost with one atom more."""
-        if self._sums_matter or self._rows[row].leads:
-            return price_of_atoms(self._task, self._rows[row], sorted({*load.atoms, number}))
-        atom = self._task.atoms[number]
-        price = self._rows[row].price(load.units + atom.units, load.grams + atom.grams, 0)
-        return None if price is None else price.cost
+        atom = self._atoms[number]
+        atoms = load.atoms | {number} if self._sums_matter or self._waits[row] else load.atoms
+        return self._cost(row, atoms, load.units + atom.units, load.grams + atom.grams)
 
     def _cost_without(self, row: int, load: _Load, number: int) -> int:
         """What the node would cost with one atom less; as much as before when that is unknown."""
-        if self._rows[row].leads:
-            rest = sorted(load.atoms - {number})
-            cost = price_of_atoms(self._task, self._rows[row], rest)
-            return load.cost if cost is None else cost
-        atom = self._task.atoms[number]
-        price = self._rows[row].price(load.units - atom.units, load.grams - atom.grams, 0)
-        return load.cost if price is None else price.cost
+        atom = self._atoms[number]
+        atoms = load.atoms - {number} if self._sums_matter or self._waits[row] else load.atoms
+        cost = self._cost(row, atoms, load.units - atom.units, load.grams - atom.grams)
+        return load.cost if cost is None else cost
 
     def _added(self, load: _Load, number: int, cost: int) -> _Load:
-        atom = self._task.atoms[number]
+        atom = self._atoms[number]
         return _Load({*load.atoms, number}, load.units + atom.units, load.grams + atom.grams, cost)
 
     def _removed(self, load: _Load, number: int, cost: int) -> _Load:
-        atom = self._task.atoms[number]
+        atom = self._atoms[number]
         return _Load(load.atoms - {number}, load.units - atom.units, load.grams - atom.grams, cost)
 
     def _greedy(
@@ -112,20 +103,23 @@ class CoverageSearch:
         open_atoms = np.ones(len(self._units), dtype=np.bool_)
         usable = np.isfinite(self._fixed)
         loads: dict[int, _Load] = {}
+        units = self._covers @ self._units
+        grams = self._covers @ self._grams
         while len(loads) < most_parts and open_atoms.any():
-            covers = (self._covers & open_atoms).astype(np.float64)
-            units = covers @ self._units
             reach = usable & (units > 0)
             if not reach.any():
                 break
-            grams = covers @ self._grams
-            cost = self._fixed + self._per_unit * units + self._per_kg * grams / 1_000
+            weight = np.where(reach, self._per_gram, 0.0) * grams
+            cost = self._fixed + self._per_unit * units + weight
             row = int(np.argmin(np.where(reach, score(cost, np.maximum(units, 1)), np.inf)))
             usable[row] = False
-            load = self._fill(row, [int(x) for x in np.flatnonzero(covers[row])])
+            load = self._fill(row, np.flatnonzero(self._covers[row] & open_atoms).tolist())
             if load is not None:
                 loads[row] = load
-                open_atoms[list(load.atoms)] = False
+                done = sorted(load.atoms)
+                open_atoms[done] = False
+                units = units - self._covers[:, done] @ self._units[done]
+                grams = grams - self._covers[:, done] @ self._grams[done]
         return loads
 
     def _fill(self, row: int, wanted: list[int]) -> _Load | None:
@@ -159,11 +153,12 @@ class CoverageSearch:
         return changed
 
     def _move(self, loads: dict[int, _Load], source: int, atom: int) -> bool:
+        others = [x for x in sorted(loads) if x != source and self._covers[x, atom]]
+        if not others:
+            return False
         cost_left = self._cost_without(source, loads[source], atom)
         best: tuple[int, int, int] | None = None
-        for other in sorted(loads):
-            if other == source or not self._covers[other, atom]:
-                continue
+        for other in others:
             cost = self._cost_with(other, loads[other], atom)
             if cost is None:
                 continue
@@ -210,7 +205,7 @@ class CoverageSearch:
             load = best = loads[source]
             able = self._covers[:, sorted(load.atoms)].all(axis=1)
             target = source
-            for row in (int(x) for x in np.flatnonzero(able)):
+            for row in np.flatnonzero(able).tolist():
                 other = None if row in loads else self._load(row, load.atoms)
                 if other is not None and other.cost < best.cost:
                     target, best = row, other
@@ -232,22 +227,3 @@ def _most_units(cost: Floats, units: Floats) -> Floats:
 
 def _total(loads: dict[int, _Load]) -> int:
     return sum(load.cost for load in loads.values())
-
-
-def price_of_atoms(task: GroupTask, row: Candidate, atoms: list[int]) -> int | None:
-    """What the node asks for those atoms together; None when stock or capacity do not suffice."""
-    units = grams = 0
-    needed: dict[int, int] = {}
-    for position in atoms:
-        atom = task.atoms[position]
-        units += atom.units
-        grams += atom.grams
-        for index, quantity in atom.needs:
-            needed[index] = needed.get(index, 0) + quantity
-    have = row.have
-    for index, quantity in needed.items():
-        if have[index] < quantity:
-            return None
-    lead = row.lead_days(needed) if row.leads else 0
-    price = row.price(units, grams, lead)
-    return None if price is None else price.cost

@@ -8,12 +8,12 @@ from typing import Annotated
 
 from pydantic import Field
 
-from domain.catalogue import Product
+from domain.catalogue import KitComponent, Product
 from domain.network import CarrierService, Node, Place
 from domain.orders import Method, OrderType, ServiceLevel
 from domain.values import Count, DerivedId, Id, Model, Quantity, Text, UtcTime
 
-KERNEL_VERSION = "1"
+KERNEL_VERSION = "2"
 
 
 class Purpose(StrEnum):
@@ -126,6 +126,8 @@ class Assignment(Model):
     line_id: Id
     sku: Id
     quantity: Quantity
+    parts: tuple[KitComponent, ...] = ()
+    """Of a kit: base units of each component taken at the node for all these units."""
 
 
 class PlannedShipment(Model):
@@ -168,7 +170,7 @@ class Option(Model):
 
 
 class NodeScore(Model):
-    """Why a node did or did not serve: a row for each node that holds stock of the order."""
+    """Why a node did or did not serve: the chosen ones, and those that came nearest."""
 
     node_id: Id
     covers: tuple[Id, ...] = ()
@@ -188,6 +190,10 @@ class Decision(Model):
     snapshot_id: str
     options: tuple[Option, ...]
     chosen: Annotated[int, Field(ge=0)] | None = None
+    is_proven: bool = True
+    """Whether no plan covers more units, or as many for less, group by group."""
+    compared: Count = 0
+    """Nodes that hold something of the order and may serve; `scores` has those worth keeping."""
     scores: tuple[NodeScore, ...] = ()
     excluded: dict[str, tuple[Id, ...]] = Field(default_factory=dict)
     runner_up_cost_micros: int | None = None

@@ -1,154 +1,226 @@
-"""The exact core: which nodes serve which sets of lines at the least cost.
+"""The exact core: which nodes serve which sets of atoms at the least cost.
 
-`costs[node, mask]` holds what a node would cost for each set of lines (a bit each). The cheapest
-node of each set, then a dynamic program over the ways to part the set (3^n), gives the optimum
-unless it uses one node twice, which would break that node's stock or capacity; then a second
-program goes node by node, so that each is used at most once, with its fixed cost paid once.
+The cheapest node of each set, then a dynamic program over the ways to part the set (3^n), gives
+the optimum unless it uses one node twice, which would break that node's stock or capacity. Then
+best-first branching on (node, atom) finds the optimum that uses each node once.
 """
 
-from functools import lru_cache
+import heapq
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-Costs = NDArray[np.int64]
-IMPOSSIBLE = 1 << 60
-"""Dearer than any plan; two of them still fit 64 bits."""
+from domain.routing.compiled import compiled
+from domain.routing.facts import Indexes, Ints, ServiceArrays
+from domain.routing.pricing import IMPOSSIBLE, Sets, Sites, best_sets
+from domain.routing.timetable import Times
+
+MOST_WORK = 400_000_000
+"""Prices and sums looked at before branching gives up: about a second."""
 
 
 class Partition(NamedTuple):
-    """Sets of lines with the rows of the nodes that serve them."""
+    """Sets of atoms with the rows of the nodes that serve them."""
 
     units: int
     cost: int
     parts: tuple[tuple[int, int], ...]
-    """(row, mask), rows ascending."""
+    """(row, set), rows ascending."""
 
 
-class _Splits(NamedTuple):
-    """For each mask from 1 up: its parts, what is left of it, and where its stretch begins."""
-
-    parts: NDArray[np.intp]
-    rests: NDArray[np.intp]
-    starts: NDArray[np.intp]
-
-    def of(self, mask: int) -> slice:
-        end = self.starts[mask] if mask < len(self.starts) else len(self.parts)
-        return slice(int(self.starts[mask - 1]), int(end))
+NOTHING = Partition(0, 0, ())
 
 
-def _submasks(mask: int) -> list[int]:
-    """All subsets, the largest first, the empty one last."""
-    subsets = [mask]
-    while subsets[-1]:
-        subsets.append((subsets[-1] - 1) & mask)
-    return subsets
+class Priced(NamedTuple):
+    """All that decides what a row asks for a set."""
+
+    sites: Sites
+    times: Times
+    services: ServiceArrays
+    sets: Sets
 
 
-@lru_cache(maxsize=32)
-def _splits(size: int, *, with_lowest: bool) -> _Splits:
-    """All ways to part a set from each mask; `with_lowest`: the part has the mask's lowest bit."""
-    parts: list[int] = []
-    rests: list[int] = []
-    starts: list[int] = []
-    for mask in range(1, 1 << size):
-        starts.append(len(parts))
-        lowest = mask & -mask
-        if with_lowest:
-            chosen = [subset | lowest for subset in _submasks(mask ^ lowest)]
-        else:
-            chosen = _submasks(mask)[:-1]
-        parts += chosen
-        rests += [mask ^ part for part in chosen]
-    return _Splits(*(np.array(column, dtype=np.intp) for column in (parts, rests, starts)))
+@dataclass(slots=True)
+class _Branch:
+    """A part of the search: what each row must not or must serve, and the best plan under that."""
+
+    forbidden: Ints
+    required: Ints
+    plan: Partition
+
+    @property
+    def worth(self) -> tuple[int, int, int, int]:
+        atoms = sum(part for _, part in self.plan.parts)
+        return -self.plan.units, self.plan.cost, len(self.plan.parts), atoms
 
 
-def cheapest_partition(costs: Costs, units: NDArray[np.int64], most_parts: int) -> Partition:
-    """The partition that covers most units, and of those the cheapest, with at most so many parts.
+def cheapest_partition(
+    priced: Priced, most_parts: int, without: int | None = None
+) -> Partition | None:
+    """The partition that covers most units, then costs least, then has fewest parts.
 
-    `costs` has shape (nodes, 2^lines) with IMPOSSIBLE where a node cannot serve the set; `units`
-    has one entry per mask. Each node is used at most once. Equal costs: fewer parts, then the
-    earlier rows.
+    Each row is used at most once; row `without` not at all. Equal plans: the earlier rows. None:
+    branching would take more than `MOST_WORK`.
     """
-    if costs.shape[0] == 0:
-        return Partition(0, 0, ())
-    size = costs.shape[1].bit_length() - 1
-    found = _any_nodes(costs, units, min(most_parts, size), _splits(size, with_lowest=True))
-    rows = [row for row, _ in found.parts]
-    if len(set(rows)) == len(rows):
-        return found
-    return _distinct_nodes(costs, units, min(most_parts, size), _splits(size, with_lowest=False))
+    rows = len(priced.sites.km)
+    forbidden = np.zeros(rows, dtype=np.int64)
+    if without is not None:
+        forbidden[without] = -1
+    first = _Branch(forbidden, np.zeros(rows, dtype=np.int64), NOTHING)
+    first.plan = _relaxed(priced, first, most_parts)
+    work = each = _work(priced)
+    queue = [(first.worth, 0, first)]
+    number = 0
+    while work <= MOST_WORK:
+        branch = heapq.heappop(queue)[2]
+        twice = _used_twice(branch.plan)
+        if twice is None:
+            return branch.plan
+        for child in _children(branch, *twice):
+            child.plan = _relaxed(priced, child, most_parts)
+            number += 1
+            work += each
+            heapq.heappush(queue, (child.worth, number, child))
+    return None
 
 
-def _fullest(final: Costs, units: NDArray[np.int64]) -> int:
-    """The reachable mask with most units, then least cost, then lowest number."""
-    reachable = np.flatnonzero(final < IMPOSSIBLE)
-    order = np.lexsort((final[reachable], -units[reachable]))
-    return int(reachable[order[0]])
+def _work(priced: Priced) -> int:
+    sets = 1 << np.bitwise_count(priced.sites.cover).astype(np.int64)
+    atoms = len(priced.sets.units).bit_length() - 1
+    return int(sets.sum()) + int(3**atoms // 2)
 
 
-def _any_nodes(
-    costs: Costs, units: NDArray[np.int64], most_parts: int, splits: _Splits
-) -> Partition:
-    """The optimum if a node could be used again and again: a lower bound of the true one."""
-    cheapest = costs.min(axis=0)
-    by_parts = [np.full(costs.shape[1], IMPOSSIBLE, dtype=np.int64)]
-    by_parts[0][0] = 0
-    for _ in range(most_parts):
-        previous = by_parts[-1]
-        following = previous.copy()
-        sums = cheapest[splits.parts] + previous[splits.rests]
-        np.minimum(following[1:], np.minimum.reduceat(sums, splits.starts), out=following[1:])
-        by_parts.append(following)
-    mask = _fullest(by_parts[-1], units)
-    covered, cost = int(units[mask]), int(by_parts[-1][mask])
+def _used_twice(plan: Partition) -> tuple[int, int] | None:
+    """The first row with two sets, and the lowest atom of one of them."""
+    for (row, atoms), (other, _) in zip(plan.parts, plan.parts[1:], strict=False):
+        if row == other:
+            return row, atoms & -atoms
+    return None
+
+
+def _children(branch: _Branch, row: int, atom: int) -> tuple[_Branch, _Branch]:
+    """Either that row alone may serve the atom, and nothing without it, or it may not."""
+    only = _Branch(branch.forbidden | atom, branch.required.copy(), NOTHING)
+    only.forbidden[row] &= ~atom
+    only.required[row] |= atom
+    never = _Branch(branch.forbidden.copy(), branch.required, NOTHING)
+    never.forbidden[row] |= atom
+    return only, never
+
+
+def _relaxed(priced: Priced, branch: _Branch, most_parts: int) -> Partition:
+    """The optimum if a row could be used again and again."""
+    units = priced.sets.units
+    costs = np.full(len(units), IMPOSSIBLE, dtype=np.int64)
+    rows = np.full(len(units), -1, dtype=np.int32)
+    best_sets(*priced, branch.forbidden, branch.required, costs, rows)
+    atoms = len(units).bit_length() - 1
+    table = np.empty(len(units), dtype=np.int64)
+    counts = np.empty(len(units), dtype=np.int32)
+    choices = np.empty(len(units), dtype=np.int32)
+    mask = part_sets(costs, rows, units, table, counts, choices)
+    if counts[mask] <= most_parts:
+        return _read(mask, table, choices, rows, units)
+    tables = np.empty((most_parts + 1, len(units)), dtype=np.int64)
+    steps = np.empty((most_parts + 1, len(units)), dtype=np.int32)
+    mask = part_sets_within(costs, rows, units, min(most_parts, atoms), tables, steps)
+    return _read_within(mask, most_parts, tables, steps, rows, units)
+
+
+def _read(mask: int, table: Ints, choices: Indexes, rows: Indexes, units: Ints) -> Partition:
     parts: list[tuple[int, int]] = []
-    for count in range(most_parts, 0, -1):
-        value = by_parts[count][mask]
-        if value == by_parts[count - 1][mask]:
-            continue
-        stretch = splits.of(mask)
-        rests = splits.rests[stretch]
-        sums = cheapest[splits.parts[stretch]] + by_parts[count - 1][rests]
-        equal = splits.parts[stretch][sums == value]
-        nodes = costs[:, equal].argmin(axis=0)
-        row, part = int(nodes.min()), int(equal[nodes.argmin()])
-        parts.append((row, part))
-        mask ^= part
-    return Partition(covered, cost, tuple(sorted(parts)))
+    left = mask
+    while left:
+        part = int(choices[left])
+        parts.append((int(rows[part]), part))
+        left ^= part
+    return Partition(int(units[mask]), int(table[mask]), tuple(sorted(parts)))
 
 
-def _distinct_nodes(
-    costs: Costs, units: NDArray[np.int64], most_parts: int, splits: _Splits
+def _read_within(
+    mask: int, most_parts: int, tables: Ints, steps: Indexes, rows: Indexes, units: Ints
 ) -> Partition:
-    """The true optimum: nodes are taken one after another, each once or not at all."""
-    size = costs.shape[1].bit_length() - 1
-    # An optimum has at most `size` parts, so for each set one of its `size` cheapest nodes is free.
-    ranked = np.argsort(costs, axis=0, kind="stable")[:size, 1:]
-    rows = [int(row) for row in np.unique(ranked)]
-    table = np.full((most_parts + 1, costs.shape[1]), IMPOSSIBLE, dtype=np.int64)
-    table[:, 0] = 0
-    tables = [table]
-    for row in rows:
-        sums = costs[row][splits.parts] + tables[-1][:-1, splits.rests]
-        table = tables[-1].copy()
-        best = np.minimum.reduceat(sums, splits.starts, axis=1)
-        np.minimum(table[1:, 1:], best, out=table[1:, 1:])
-        tables.append(table)
-    mask = _fullest(tables[-1][most_parts], units)
-    covered, cost = int(units[mask]), int(tables[-1][most_parts][mask])
-    count = int(np.argmax(tables[-1][:, mask] == cost))
     parts: list[tuple[int, int]] = []
-    for position in range(len(rows), 0, -1):
-        before, value = tables[position - 1], tables[position][count, mask]
-        if value == before[count, mask]:
-            continue
-        stretch = splits.of(mask)
-        sums = costs[rows[position - 1]][splits.parts[stretch]]
-        sums = sums + before[count - 1, splits.rests[stretch]]
-        part = int(splits.parts[stretch][int(np.argmax(sums == value))])
-        parts.append((rows[position - 1], part))
-        mask ^= part
+    left, count = mask, most_parts
+    while left:
+        part = int(steps[count, left])
+        if part:
+            parts.append((int(rows[part]), part))
+            left ^= part
         count -= 1
-    return Partition(covered, cost, tuple(sorted(parts)))
+    return Partition(int(units[mask]), int(tables[most_parts, mask]), tuple(sorted(parts)))
+
+
+@compiled
+def part_sets(
+    costs: Ints, rows: Indexes, units: Ints, table: Ints, counts: Indexes, choices: Indexes
+) -> int:
+    """The cheapest way to part each set, with fewest parts; returns the set with most units.
+
+    Of equals the one whose lowest atom goes to the earliest row.
+    """
+    table[0], counts[0], choices[0] = 0, 0, 0
+    fullest = 0
+    for mask in range(1, len(costs)):
+        lowest = mask & -mask
+        rest = mask ^ lowest
+        best, fewest, chosen = IMPOSSIBLE, 0, 0
+        others = rest
+        while True:
+            part = others | lowest
+            cost = costs[part] + table[mask ^ part]
+            if cost <= best and costs[part] < IMPOSSIBLE:
+                count = counts[mask ^ part] + 1
+                if cost < best or count < fewest or (count == fewest and rows[part] < rows[chosen]):
+                    best, fewest, chosen = cost, count, part
+            if others == 0:
+                break
+            others = (others - 1) & rest
+        table[mask], counts[mask], choices[mask] = best, fewest, chosen
+        if best < IMPOSSIBLE and (
+            units[mask] > units[fullest]
+            or (
+                units[mask] == units[fullest]
+                and (best < table[fullest] or (best == table[fullest] and fewest < counts[fullest]))
+            )
+        ):
+            fullest = mask
+    return fullest
+
+
+@compiled
+def part_sets_within(
+    costs: Ints, rows: Indexes, units: Ints, most_parts: int, tables: Ints, steps: Indexes
+) -> int:
+    """As `part_sets`, for each number of parts up to `most_parts` (axis 0)."""
+    size = len(costs)
+    for mask in range(size):
+        tables[0, mask] = IMPOSSIBLE
+        steps[0, mask] = 0
+    tables[0, 0] = 0
+    fullest = 0
+    for count in range(1, tables.shape[0]):
+        tables[count, 0], steps[count, 0] = 0, 0
+        for mask in range(1, size):
+            lowest = mask & -mask
+            rest = mask ^ lowest
+            best, chosen = tables[count - 1, mask], 0
+            others = rest
+            while count <= most_parts:
+                part = others | lowest
+                cost = costs[part] + tables[count - 1, mask ^ part]
+                if cost < best or (cost == best and chosen and rows[part] < rows[chosen]):
+                    best, chosen = cost, part
+                if others == 0:
+                    break
+                others = (others - 1) & rest
+            tables[count, mask], steps[count, mask] = best, chosen
+    last = tables.shape[0] - 1
+    for mask in range(1, size):
+        if tables[last, mask] < IMPOSSIBLE and (
+            units[mask] > units[fullest]
+            or (units[mask] == units[fullest] and tables[last, mask] < tables[last, fullest])
+        ):
+            fullest = mask
+    return fullest

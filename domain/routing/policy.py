@@ -31,6 +31,8 @@ class RoutingPolicy(Model):
     """Whether the quantity of one line may come from several nodes when no node has it whole."""
     horizon_days: Annotated[int, Field(ge=1, le=60)] = 14
     """How many work days ahead capacity is looked for."""
+    inbound: Literal["never", "offers", "always"] = "offers"
+    """Whether units that will arrive make a later date possible when nothing on hand fits."""
     relax: tuple[SoftLimit, ...] = ("max_distance_km", "max_shipments")
     """Soft limits that are dropped, in this order, when nothing fits otherwise."""
     assumed_km_same_region: Annotated[int, Field(ge=0)] = 200

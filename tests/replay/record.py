@@ -16,7 +16,7 @@ from domain.events import LineFact, ShortReason
 from domain.fulfillments import Package, PackageLine
 from integrations.node_system import CancelReplyOutcome
 from store.engine import migrate, open_engine
-from tests.workflow.server import time_skipping_server, world_on
+from tests.workflow.server import development_server, time_skipping_server, world_on
 from tests.workflow.world import World, document
 from workflows.messages import Amend, PlaceHold, ReleaseHold, Vote
 
@@ -348,6 +348,21 @@ async def asked_and_going_on(world: World) -> None:
     await world.result(order)
 
 
+async def ended_fulfillment(world: World) -> None:
+    """Support staff terminate a fulfillment; a person sends its units from elsewhere."""
+    world.prepare(process={"timings": {"remorse": "PT0S"}})
+    world.stock(dc_1__TEA=2, dc_2__TEA=2)
+    order = await world.submit(document())
+    await world.until_fulfillment("W-1-1", "acknowledged")
+    await world.child("W-1-1").terminate("by mistake")
+    report = await world.until_shown(order, "attention: fulfillment")
+    assert report.view.attention is not None
+    await world.choose(order, report.view.attention.park_id, "reroute")
+    await world.until_fulfillment("W-1-2", "acknowledged")
+    await world.ship_and_deliver("W-1-2")
+    await world.result(order)
+
+
 async def native_cancel(world: World) -> None:
     """Cancelled in Temporal while its fulfillment is at the node; all is given back."""
     world.prepare()
@@ -381,16 +396,21 @@ SCENARIOS: tuple[Scenario, ...] = (
     held,
     amended,
     asked_and_going_on,
+    ended_fulfillment,
     native_cancel,
 )
+
+NEED_A_REAL_SERVER = (ended_fulfillment,)
+"""The time-skipping server tells no order that a fulfillment of it was terminated."""
 
 
 async def record(scenario: Scenario, template: Path) -> None:
     """Play a scenario and keep the histories of the order and its fulfillments."""
+    is_real = scenario in NEED_A_REAL_SERVER
     with tempfile.TemporaryDirectory() as folder:
         async with (
-            time_skipping_server() as server,
-            world_on(server, template, Path(folder)) as world,
+            development_server() if is_real else time_skipping_server() as server,
+            world_on(server, template, Path(folder), is_versioned=is_real) as world,
         ):
             await scenario(world)
             numbers = [page.fulfillment_id for page in world.page().fulfillments]

@@ -87,7 +87,8 @@ async def test_a_reset_fulfillment_gives_back_in_another_order(dev_world: World)
     assert world.position("dc-1").released == world.position("dc-1", "CUP").released == 0
     assert world.position("dc-1").suspect == 1
     world.books_are_right()
-    assert (await order.describe()).close_time is None
+    report = await world.report(order)
+    assert (report.view.displayed, report.view.attention) == ("backordered", None)
 
 
 def short(line_id: str, units: int) -> LineFact:

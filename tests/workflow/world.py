@@ -282,6 +282,8 @@ class World:
         self.carrier = FakeCarrier()
         self.events = 0
         self.loses_answers = False
+        self.refusals: dict[str, str] = {}
+        """Activity -> why it fails for good, while the test says so."""
         self.skipped = timedelta(0)
         self._reference = Reference()
         self._intake = Intake(engine, self._reference, clock=lambda: datetime.now(UTC))
@@ -684,6 +686,9 @@ class _LosesAnswers(ActivityInboundInterceptor):
         self.world = world
 
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002 (the SDK's name)
+        refusal = self.world.refusals.get(activity.info().activity_type)
+        if refusal is not None:
+            raise ApplicationError(refusal, non_retryable=True)
         answer = await super().execute_activity(input)
         if self.world.loses_answers and activity.info().attempt == 1:
             raise ApplicationError("the answer is lost", next_retry_delay=timedelta(milliseconds=5))

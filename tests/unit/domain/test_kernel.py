@@ -8,7 +8,8 @@ from domain.catalogue import Product, SupplyMode
 from domain.errors import FinalError
 from domain.network import Node, NodeKind, Place, WorkingHours
 from domain.orders import Method, ServiceLevel
-from domain.routing import candidates, solve
+from domain.routing import facts as kernel_facts
+from domain.routing import group as group_planner
 from domain.routing.decision import (
     CapacityLeft,
     DecisionRequest,
@@ -20,7 +21,6 @@ from domain.routing.decision import (
 )
 from domain.routing.explain import explain
 from domain.routing.facts import facts_of, snapshot_id, snapshot_of
-from domain.routing.objective import days_late
 from domain.routing.partition import Partition
 from domain.routing.policy import RoutingPolicy
 from domain.routing.solve import decide, decide_batch, policy_id
@@ -331,7 +331,6 @@ def test_the_earlier_of_promise_and_request_is_the_due_time() -> None:
     )
 
     assert plan_of(decide(asked, facts, policy())).cost_micros == 7_000_000 + 2 * 5_000_000
-    assert [days_late(at(20), due) for due in (None, at(20), at(19), at(20, day=1))] == [0, 0, 1, 1]
 
 
 def test_express_is_never_served_by_a_slower_service() -> None:
@@ -476,10 +475,10 @@ def test_a_plan_without_a_price_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
     def wrong(*_: object) -> Partition:
         return Partition(units=9, cost=0, parts=((0, 1),))
 
-    monkeypatch.setattr(solve, "cheapest_partition", wrong)
+    monkeypatch.setattr(group_planner, "cheapest_partition", wrong)
     facts = snapshot((node("N1", daily_units=1),), {"A": {"N1": 9}})
 
-    with pytest.raises(FinalError, match="'N1' cannot serve what was planned"):
+    with pytest.raises(FinalError, match="cannot serve what was planned"):
         decide(request(line("1", "A", 9)), facts, policy())
 
 
@@ -531,17 +530,17 @@ def test_distance_is_assumed_where_a_place_has_no_coordinates(destination: Place
     assert shipment.cost_micros == 7_000_000 + km * 1_000
 
 
-def test_nodes_are_worked_out_once_and_forgotten_when_there_are_too_many(
+def test_a_network_is_compiled_once_and_forgotten_when_there_are_too_many(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    first = node("N1")
-    facts = candidates.facts_of(first)
-    assert candidates.facts_of(first) is facts
+    first = two_nodes()
+    network = facts_of(first).network
+    assert facts_of(first).network is network
 
-    monkeypatch.setattr(candidates, "_MOST_FACTS", 0)
-    assert candidates.facts_of(first) is facts
-    candidates.facts_of(node("N2"))
-    assert candidates.facts_of(first) is not facts
+    monkeypatch.setattr(kernel_facts, "_MOST_NETWORKS", 0)
+    assert facts_of(first).network is network
+    facts_of(two_nodes())
+    assert facts_of(first).network is not network
 
 
 def big_case(lines: int, nodes: int) -> tuple[DecisionRequest, Snapshot]:

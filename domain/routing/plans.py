@@ -1,0 +1,142 @@
+"""A ship group's plan while it is made: which row sends how much of which atom, at what cost."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from domain.routing.candidates import Candidates
+from domain.routing.compiled import compiled
+from domain.routing.demand import Demand
+from domain.routing.facts import Floats, Ints, ServiceArrays
+from domain.routing.partition import Priced
+from domain.routing.pricing import IMPOSSIBLE, Sets, Sites, leg, price
+from domain.routing.timetable import Times
+
+Load = Mapping[int, int]
+"""Atom -> units."""
+
+
+class Price(NamedTuple):
+    """A shipment's cost; turn, way and begin tell day and service (see pricing.py)."""
+
+    cost: int
+    turn: int
+    way: int
+    begin: int
+
+
+@dataclass(frozen=True, slots=True)
+class GroupPricer:
+    """Prices any load of a row."""
+
+    demand: Demand
+    candidates: Candidates
+    services: ServiceArrays
+
+    def price(self, row: int, load: Load) -> Price | None:
+        """What the row asks for those units; None when stock, capacity or carrier do not suffice.
+
+        Stock is looked at for all atoms together.
+        """
+        demand, sites = self.demand, self.candidates.sites
+        have = self.candidates.have[row]
+        units = grams = begin = 0
+        needed: dict[int, int] = {}
+        for number, quantity in load.items():
+            atom = demand.atoms[number]
+            units += quantity
+            grams += atom.grams * quantity // atom.units
+            begin = max(begin, int(sites.classes[row, number]))
+            for sku, need in atom.needs:
+                needed[sku] = needed.get(sku, 0) + need * quantity // atom.units
+        if any(have[sku] < need for sku, need in needed.items()):
+            return None
+        return self.price_of(row, units, grams, begin)
+
+    def price_of(self, row: int, units: int, grams: int, begin: int) -> Price | None:
+        """As `price`, of so many units and so much weight, stock aside."""
+        sites, times = self.candidates.sites, self.candidates.times
+        cost, turn, way = price(sites, times, self.services, row, units, grams, begin)
+        return None if way < 0 else Price(int(cost), int(turn), int(way), begin)
+
+    def room(self, row: int, begin: int) -> int:
+        """Units of the row's fullest day."""
+        return int(fullest_room(self.candidates.sites, self.candidates.times, row, begin))
+
+    def priced(self, prices: Ints | None = None) -> Priced:
+        """What the exact core looks at; `prices` of scarce stock by (row, atom)."""
+        sites = self.candidates.sites
+        if prices is not None:
+            sites = sites._replace(prices=prices)
+        return Priced(sites, self.candidates.times, self.services, sets_of(self.demand))
+
+    def lines_of(self, load: Load) -> dict[int, int]:
+        """Line's position -> units."""
+        found: dict[int, int] = {}
+        for number, quantity in load.items():
+            atom = self.demand.atoms[number]
+            if quantity == atom.units:
+                found |= {x: self.demand.lines[x].quantity for x in atom.lines}
+            else:
+                found[atom.lines[0]] = quantity
+        return dict(sorted(found.items()))
+
+
+def sets_of(demand: Demand) -> Sets:
+    """Units, grams and shared SKUs of each set of the demand's atoms."""
+    needs = demand.needs()
+    shared = [sku for sku in range(needs.shape[1]) if np.count_nonzero(needs[:, sku]) > 1]
+    table = np.array([sums(needs[:, sku]) for sku in shared], dtype=np.int64)
+    return Sets(
+        units=sums([atom.units for atom in demand.atoms]),
+        grams=sums([atom.grams for atom in demand.atoms]),
+        shared=table.reshape(len(shared), 1 << len(demand.atoms)),
+    )
+
+
+def sums(values: "list[int] | Ints") -> Ints:
+    """The sum of the values of each set, by set as bits."""
+    found = np.zeros(1, dtype=np.int64)
+    for value in values:
+        found = np.concatenate((found, found + value))
+    return found
+
+
+@compiled
+def fullest_room(sites: Sites, times: Times, row: int, begin: int) -> int:
+    """Units that the row's fullest day within the horizon takes."""
+    fullest = 0
+    last = sites.room.shape[1] - 1
+    for turn in range(times.work.shape[2]):
+        day = times.work[begin, sites.calendar[row], turn]
+        if day < 0:
+            break
+        column = day - sites.first_day
+        if column < 0 or column > last:
+            column = last
+        fullest = max(fullest, sites.room[row, column])
+    return fullest
+
+
+@compiled
+def first_prices(
+    sites: Sites, times: Times, services: ServiceArrays, fixed: Floats, per_gram: Floats
+) -> None:
+    """By row, at best: micros of a shipment besides its load, and of a gram; infinite: never."""
+    for row in range(len(fixed)):
+        fixed[row] = per_gram[row] = np.inf
+        for begin in range(times.work.shape[0]):
+            for turn in range(times.work.shape[2]):
+                for way in range(sites.services.shape[1]):
+                    if times.work[begin, sites.calendar[row], turn] >= 0:
+                        amount, per_kg, _, _ = leg(sites, times, services, row, way, begin, turn)
+                        if amount >= 0:
+                            fixed[row] = min(fixed[row], float(amount))
+                            per_gram[row] = min(per_gram[row], per_kg / 1_000)
+
+
+def is_possible(cost: int) -> bool:
+    """Whether a cost stands for something that can be done."""
+    return cost < IMPOSSIBLE

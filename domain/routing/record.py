@@ -1,0 +1,248 @@
+"""The parts of a decision: planned shipments, scores, exclusions, the runner-up.
+
+What the kernel worked out itself is valid already, so models are made without checking it again.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+import numpy as np
+
+from domain.catalogue import KitComponent, SupplyMode
+from domain.orders import Method, ServiceLevel
+from domain.routing.compiled import compiled
+from domain.routing.decision import Assignment, NodeScore, Option, PlannedShipment
+from domain.routing.facts import Ints, ServiceArrays
+from domain.routing.group import GroupPlan, Shipment
+from domain.routing.partition import cheapest_partition
+from domain.routing.plans import GroupPricer, is_possible
+from domain.routing.pricing import COUNTER, IMPOSSIBLE, Sites, leg, price
+from domain.routing.timetable import Times, calendar_of, moment
+
+MOST_SCORES = 48
+"""Rows kept besides the chosen nodes: those that cover most, then cost least."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """The rows worth keeping, and how many nodes were compared."""
+
+    rows: tuple[NodeScore, ...]
+    compared: int
+
+
+def option_of(level: ServiceLevel, groups: Sequence[GroupPlan]) -> Option:
+    """The groups' plans as one option."""
+    shipments = tuple(planned(plan, x) for plan in groups for x in plan.shipments)
+    return Option.model_construct(
+        service_level=level,
+        shipments=shipments,
+        missing=tuple(missing for plan in groups for missing in plan.missing),
+        cost_micros=sum(plan.cost for plan in groups),
+        ship_at=max((x.ship_at for x in shipments), default=None),
+        deliver_at=max((x.deliver_at for x in shipments), default=None),
+        order_by=min((x.order_by for x in shipments), default=None),
+    )
+
+
+def node_of(shipment: Shipment) -> int:
+    """Index of the shipment's node in the network."""
+    return int(shipment.pricer.candidates.nodes[shipment.row])
+
+
+def work_day_of(shipment: Shipment) -> int:
+    """Ordinal of the local date whose capacity the shipment uses."""
+    candidates, found = shipment.pricer.candidates, shipment.price
+    calendar = candidates.sites.calendar[shipment.row]
+    return int(candidates.times.work[found.begin, calendar, found.turn])
+
+
+def deliver_at_of(shipment: Shipment) -> datetime:
+    """When the shipment arrives."""
+    return _times(shipment)[1]
+
+
+def _times(shipment: Shipment) -> tuple[datetime, datetime]:
+    candidates, found = shipment.pricer.candidates, shipment.price
+    _, _, ship, deliver = leg(
+        candidates.sites,
+        candidates.times,
+        shipment.pricer.services,
+        shipment.row,
+        found.way,
+        found.begin,
+        found.turn,
+    )
+    return moment(int(ship)), moment(int(deliver))
+
+
+def planned(plan: GroupPlan, shipment: Shipment) -> PlannedShipment:
+    """The shipment as the decision records it."""
+    task, candidates = plan.task, shipment.pricer.candidates
+    network, row = task.facts.network, shipment.row
+    node = node_of(shipment)
+    ship_at, deliver_at = _times(shipment)
+    service = int(candidates.sites.services[row, shipment.price.way])
+    is_counter = service == COUNTER
+    order_by = calendar_of(network, node).order_by(ship_at)
+    return PlannedShipment.model_construct(
+        node_id=network.nodes[node].node_id,
+        ship_group=task.group.group_id,
+        # The store's own units wait at its counter; no carrier brings them.
+        method=Method.PICKUP if is_counter else task.group.method,
+        service_id=None if is_counter else network.services[service].service_id,
+        assignments=tuple(_assignment(plan, *x) for x in shipment.quantities.items()),
+        work_date=date.fromordinal(work_day_of(shipment)).isoformat(),
+        ship_at=ship_at,
+        deliver_at=deliver_at,
+        order_by=(ship_at if order_by is None else order_by) - _lead(plan, shipment),
+        cost_micros=shipment.price.cost,
+        distance_km=int(candidates.sites.km[row]),
+    )
+
+
+def _assignment(plan: GroupPlan, position: int, units: int) -> Assignment:
+    demand = plan.task.demand
+    line, parts = demand.lines[position], demand.parts[position]
+    is_kit = demand.skus[parts[0][0]] != line.sku
+    pieces = [(demand.skus[sku], each * units) for sku, each in parts] if is_kit else ()
+    return Assignment.model_construct(
+        line_id=line.line_id,
+        sku=line.sku,
+        quantity=units,
+        parts=tuple(KitComponent.model_construct(sku=x, quantity=y) for x, y in pieces),
+    )
+
+
+def _lead(plan: GroupPlan, shipment: Shipment) -> timedelta:
+    """Time until the last product of the shipment is made at its node."""
+    task = plan.task
+    classes = shipment.pricer.candidates.sku_classes[shipment.row]
+    days = [0]
+    for position in shipment.quantities:
+        for sku, _ in task.demand.parts[position]:
+            product = task.facts.products.get(task.demand.skus[sku])
+            if classes[sku] and product is not None:
+                is_made = product.supply_mode is SupplyMode.LEAD_TIME
+                days.append(product.lead_time_days if is_made else 0)
+    return timedelta(days=max(days))
+
+
+def scores_of(groups: Sequence[GroupPlan]) -> Scores:
+    """The chosen nodes, and of the others that may serve those worth telling of, by id."""
+    covers: dict[int, list[str]] = {}
+    costs: dict[int, int] = {}
+    distances: dict[int, int] = {}
+    compared: set[int] = set()
+    used: set[int] = set()
+    for plan in groups:
+        if plan.pricer is None:
+            continue
+        chosen = [shipment.row for shipment in plan.shipments]
+        candidates = plan.pricer.candidates
+        used.update(candidates.nodes[chosen].tolist())
+        compared.update(candidates.nodes.tolist())
+        cost = _cover_costs(plan.pricer)
+        lines = _lines_covered(plan.pricer)
+        units = lines @ np.array([x.quantity for x in plan.task.demand.lines])
+        ranked = np.lexsort((cost, -units))[: MOST_SCORES + len(chosen)].tolist()
+        for row in {*ranked, *chosen}:
+            node = int(candidates.nodes[row])
+            distances.setdefault(node, int(candidates.sites.km[row]))
+            found = np.flatnonzero(lines[row]).tolist()
+            covers.setdefault(node, []).extend(plan.task.demand.lines[x].line_id for x in found)
+            if is_possible(int(cost[row])):
+                costs[node] = costs.get(node, 0) + int(cost[row])
+    nodes = groups[0].task.facts.network.nodes if groups else ()
+    rows = tuple(
+        NodeScore.model_construct(
+            node_id=nodes[node].node_id,
+            covers=tuple(covers[node]),
+            cost_micros=costs.get(node),
+            distance_km=distances[node],
+            chosen=node in used,
+        )
+        for node in sorted(distances)
+    )
+    return Scores(rows, len(compared))
+
+
+def _lines_covered(pricer: GroupPricer) -> "np.ndarray[tuple[int, int], np.dtype[np.bool_]]":
+    """(row, line): whether the node has the line whole."""
+    demand, have = pricer.demand, pricer.candidates.have
+    found = np.ones((len(have), len(demand.lines)), dtype=np.bool_)
+    for position, line in enumerate(demand.lines):
+        for sku, each in demand.parts[position]:
+            found[:, position] &= have[:, sku] >= each * line.quantity
+    return found
+
+
+def _cover_costs(pricer: GroupPricer) -> Ints:
+    """By row: what it asks for all atoms it covers; IMPOSSIBLE: none, or not all at once."""
+    demand, candidates = pricer.demand, pricer.candidates
+    covers, sites = candidates.covers.astype(np.int64), candidates.sites
+    units = covers @ np.array([atom.units for atom in demand.atoms], dtype=np.int64)
+    grams = covers @ np.array([atom.grams for atom in demand.atoms], dtype=np.int64)
+    begins = np.where(candidates.covers, sites.classes, 0).max(axis=1, initial=0).astype(np.int64)
+    costs = np.full(len(units), IMPOSSIBLE, dtype=np.int64)
+    price_rows(sites, candidates.times, pricer.services, units, grams, begins, costs)
+    costs[units == 0] = IMPOSSIBLE
+    if sites.shared.shape[1]:
+        costs[(covers @ demand.needs() > candidates.have).any(axis=1)] = IMPOSSIBLE
+    return costs
+
+
+@compiled
+def price_rows(
+    sites: Sites,
+    times: Times,
+    services: ServiceArrays,
+    units: Ints,
+    grams: Ints,
+    begins: Ints,
+    costs: Ints,
+) -> None:
+    """By row: what it asks for so many units of so much weight."""
+    for row in range(len(units)):
+        costs[row], _, _ = price(sites, times, services, row, units[row], grams[row], begins[row])
+
+
+def excluded_of(groups: Sequence[GroupPlan]) -> dict[str, tuple[str, ...]]:
+    """Reason -> nodes that hold something of the order but may serve none of its groups."""
+    found = [plan.pricer.candidates for plan in groups if plan.pricer is not None]
+    able: set[int] = set()
+    if len(found) > 1:
+        able = {node for candidates in found for node in candidates.nodes.tolist()}
+    reasons: dict[int, str] = {}
+    for candidates in found:
+        for node, reason in candidates.excluded.items():
+            if node not in able:
+                reasons.setdefault(node, reason)
+    nodes: dict[str, list[int]] = {}
+    for node, reason in reasons.items():
+        nodes.setdefault(reason, []).append(node)
+    return {reason: _ids(groups, sorted(nodes[reason])) for reason in sorted(nodes)}
+
+
+def _ids(groups: Sequence[GroupPlan], nodes: Iterable[int]) -> tuple[str, ...]:
+    network = groups[0].task.facts.network
+    return tuple(network.nodes[node].node_id for node in nodes)
+
+
+def runner_up_of(groups: Sequence[GroupPlan], cost: int) -> int | None:
+    """Cost of the best plan as full as the chosen one that leaves out a group's main node.
+
+    None when there is none, or no group was planned by the exact core alone.
+    """
+    changes: list[int] = []
+    for plan in groups:
+        if plan.exact is None or not plan.exact[1].parts:
+            continue
+        priced, partition = plan.exact
+        units = priced.sets.units
+        main = min(partition.parts, key=lambda part: (-int(units[part[1]]), part[0]))[0]
+        other = cheapest_partition(priced, plan.task.most_shipments, without=main)
+        if other is not None and other.units == partition.units:
+            changes.append(other.cost - partition.cost)
+    return cost + min(changes) if changes else None
