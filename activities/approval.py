@@ -7,8 +7,11 @@ from temporalio import activity
 from activities.context import Context
 from activities.recording import OrderRecord, now, write_order
 from domain.values import Id, Model, Text, UtcTime
-from store import approvals
-from store.engine import transaction
+from store import api_keys, approvals
+from store.engine import reading, transaction
+
+ADMIN = "admin"
+"""Who may do everything may vote in every role, as at the edge."""
 
 
 class AskedLevel(Model):
@@ -46,12 +49,38 @@ class ApprovalRecord(OrderRecord):
     closed: ClosedLevel | None = None
 
 
+class VoterTask(Model):
+    """Who voted in which role; `key_name` is None for one of this machine's own people."""
+
+    approver: Text
+    role: Id
+    key_name: Text | None = None
+
+
+class Voter(Model):
+    """Whether the voter has the role now."""
+
+    has_role: bool
+
+
 class ApprovalActivities:
     """The approval step of B2B orders."""
 
     def __init__(self, context: Context) -> None:
-        """Keep the engine."""
+        """Keep the engine, and whether local votes are taken."""
         self._engine = context.engine
+        self._local_may_vote = context.local_may_vote
+
+    @activity.defn(name="check_voter")
+    def check_voter(self, task: VoterTask) -> Voter:
+        """Look up the voter's roles: what a message says of itself is not believed."""
+        if task.key_name is None:
+            return Voter(has_role=self._local_may_vote)
+        with reading(self._engine) as session:
+            roles = api_keys.roles_of(session, task.key_name)
+        return Voter(
+            has_role=task.approver == task.key_name and not roles.isdisjoint({task.role, ADMIN})
+        )
 
     @activity.defn(name="record_approval")
     def record_approval(self, task: ApprovalRecord) -> None:

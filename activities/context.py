@@ -14,3 +14,5 @@ class Context:
     engine: Engine
     node_systems: NodeSystems
     carriers: Carriers
+    local_may_vote: bool = False
+    """Whether the API takes votes without a key, from this machine alone."""

@@ -19,6 +19,9 @@ _CHECK = query(
     "SELECT name, roles FROM api_keys WHERE key_hash = :key_hash AND revoked_at IS NULL",
     "api_keys",
 )
+_ROLES = query(
+    "SELECT roles FROM api_keys WHERE name = :name AND revoked_at IS NULL", "api_keys"
+)
 _REVOKE = statement(
     "UPDATE api_keys SET revoked_at = :revoked_at WHERE name = :name AND revoked_at IS NULL",
     "api_keys",
@@ -50,6 +53,12 @@ def check(session: Session, plain: str) -> Caller | None:
     """Whose key it is; None when it is unknown or revoked."""
     row = session.execute(_CHECK, {"key_hash": _hash(plain)}).one_or_none()
     return None if row is None else Caller(name=row.name, roles=tuple(row.roles))
+
+
+def roles_of(session: Session, name: str) -> frozenset[str]:
+    """All roles of the caller's keys that are not revoked; none when there is no such caller."""
+    rows = session.execute(_ROLES, {"name": name})
+    return frozenset(role for row in rows for role in row.roles)
 
 
 def revoke(session: Session, name: str, now: datetime) -> int:

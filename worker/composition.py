@@ -50,10 +50,13 @@ def engine_of(settings: Settings) -> Engine:
     return open_engine(settings.database)
 
 
-def context_of(engine: Engine) -> Context:
+def context_of(engine: Engine, settings: Settings) -> Context:
     """What activities work with; secrets are read from the environment by name."""
     return Context(
-        engine=engine, node_systems=NodeSystems(os.environ), carriers=Carriers(os.environ)
+        engine=engine,
+        node_systems=NodeSystems(os.environ),
+        carriers=Carriers(os.environ),
+        local_may_vote=not settings.needs_api_key,
     )
 
 
@@ -82,6 +85,7 @@ def order_activities(context: Context) -> list[Activity]:
         reserve.take_grant,
         release.claim_release,
         approval.record_approval,
+        approval.check_voter,
         change.use_address,
         change.load_version,
         deliver.hand_over,

@@ -107,7 +107,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     engine = engine_of(settings)
     await asyncio.to_thread(migrate, engine)
     client = await connect(settings, runtime=runtime_of(settings))
-    context = context_of(engine)
+    context = context_of(engine, settings)
     with ThreadPoolExecutor(2 * ACTIVITY_THREADS) as threads:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(orders_worker(client, settings, context, threads))

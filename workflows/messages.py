@@ -65,6 +65,9 @@ class Vote(Model):
     role: Id
     level: Annotated[int, Field(ge=1)]
     comment: Text = ""
+    key_name: Text | None = None
+    """Whose API key it came with; None from this machine's own people. An activity checks the key's
+    roles again."""
 
 
 class CancelLine(Model):

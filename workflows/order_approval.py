@@ -17,11 +17,16 @@ with workflow.unsafe.imports_passed_through():
         AskedLevel,
         CastVote,
         ClosedLevel,
+        Voter,
+        VoterTask,
     )
     from activities.orders import OrderActivities
-    from domain.approvals import Ballot, count_vote
+    from domain.approvals import Ballot, Verdict, count_vote
     from domain.plans import OrderFacts
     from domain.process_policy import ApprovalRule
+
+CHECKS_VOTERS = 2
+"""The behavior from which an activity looks up the voter's roles."""
 
 
 class Approval:
@@ -92,6 +97,8 @@ class Approval:
             entered_by=core.facts.entered_by,
             voters=tuple(asked.voters) if asked else (),
         )
+        if ballot.counts and core.behavior >= CHECKS_VOTERS:
+            ballot = await self._check(vote, ballot)
         text = f"Level {vote.level}: {verdict} by a {vote.role}" + (
             "" if ballot.counts else f" does not count: {ballot.reason}"
         )
@@ -110,6 +117,18 @@ class Approval:
         )
         await self._count(cast, vote, verdict, ballot)
         return True
+
+    async def _check(self, vote: Vote, ballot: Ballot) -> Ballot:
+        """The vote would count: see that its voter has the role, whatever the message says."""
+        voter = await self._core.call(
+            ApprovalActivities.check_voter,
+            VoterTask(approver=vote.approver, role=vote.role, key_name=vote.key_name),
+            Voter,
+            summary=f"Check who votes on level {vote.level}",
+        )
+        if voter.has_role:
+            return ballot
+        return Ballot(verdict=Verdict.WRONG_ROLE, reason=f"the voter has not the role {vote.role}")
 
     async def _count(self, cast: CastVote, vote: Vote, verdict: str, ballot: Ballot) -> None:
         state = self._core.state

@@ -313,6 +313,7 @@ def vote(
             role=_voting_role(session, order_id, body, caller),
             level=body.level,
             comment=body.comment,
+            key_name=None if caller.local else caller.name,
         )
 
     return ask(services, order_id, body.verdict.value, request_id, build)

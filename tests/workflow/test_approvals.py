@@ -1,11 +1,15 @@
 """B2B orders: levels of approval, who may vote, and what happens when nobody does."""
 
+from dataclasses import replace
 from typing import Any
 
-from store import approvals
+import pytest
+
+from activities.approval import ApprovalActivities, VoterTask
+from store import api_keys, approvals
 from store.approvals import Vote as StoredVote
 from store.approvals import WaitingApproval
-from store.engine import reading
+from store.engine import reading, transaction
 from tests.workflow.world import World, document
 from workflows.messages import Vote
 
@@ -46,7 +50,14 @@ async def submitted(world: World, **process: Any) -> Any:
 
 
 async def vote(
-    order: Any, verdict: str, approver: str, role: str, level: int, request_id: str | None = None
+    order: Any,
+    verdict: str,
+    approver: str,
+    role: str,
+    level: int,
+    request_id: str | None = None,
+    *,
+    key_name: str | None = None,
 ) -> None:
     await order.signal(
         verdict,
@@ -55,6 +66,7 @@ async def vote(
             approver=approver,
             role=role,
             level=level,
+            key_name=key_name,
         ),
     )
 
@@ -107,6 +119,51 @@ async def test_votes_that_do_not_count_are_recorded_and_change_nothing(world: Wo
     assert [x.level for x in waiting(world)] == [1]
     assert world.page().stage == "pending_approval"
     assert world.sellable() == {"dc-1": 5}
+
+
+async def test_the_role_a_vote_claims_is_looked_up(world: World) -> None:
+    # given: two callers with keys; one is a manager
+    order = await submitted(world)
+    with transaction(world.engine) as session:
+        api_keys.create_key(session, "mia", ["manager"], world.now())
+        api_keys.create_key(session, "otto", ["support"], world.now())
+    # when: messages of others claim the role, or another's key
+    await vote(order, "approve", "otto", "manager", 1, key_name="otto")
+    await vote(order, "approve", "nobody", "manager", 1, key_name="nobody")
+    await vote(order, "approve", "otto", "manager", 1, "borrowed", key_name="mia")
+    await until_votes(world, 3)
+    # then
+    why = "the voter has not the role manager"
+    assert [(x.approver, x.counted, x.why) for x in votes(world)] == [
+        ("otto", False, why),
+        ("nobody", False, why),
+        ("otto", False, why),
+    ]
+    assert [x.level for x in waiting(world)] == [1]
+    # when
+    await vote(order, "approve", "mia", "manager", 1, key_name="mia")
+    # then
+    await world.until(lambda: [x.level for x in waiting(world)] == [2], "level 2 is asked")
+
+
+@pytest.mark.parametrize("local_may_vote", [True, False])
+async def test_a_vote_without_a_key_counts_where_the_api_takes_such(
+    world: World, local_may_vote: bool
+) -> None:
+    context = replace(world.context, local_may_vote=local_may_vote)
+    voter = ApprovalActivities(context).check_voter(VoterTask(approver="mia", role="manager"))
+    assert voter.has_role is local_may_vote
+
+
+async def test_an_administrator_votes_in_every_role_until_the_key_is_revoked(world: World) -> None:
+    with transaction(world.engine) as session:
+        api_keys.create_key(session, "root", ["admin"], world.now())
+    activities = ApprovalActivities(world.context)
+    task = VoterTask(approver="root", role="manager", key_name="root")
+    assert activities.check_voter(task).has_role
+    with transaction(world.engine) as session:
+        api_keys.revoke(session, "root", world.now())
+    assert not activities.check_voter(task).has_role
 
 
 async def test_a_second_vote_and_a_repeated_request_change_nothing(world: World) -> None:

@@ -291,7 +291,8 @@ class World:
     @property
     def context(self) -> Context:
         systems = Fakes({"wms": self.wms, "pos": self.pos, "threepl": self.threepl})
-        return Context(self.engine, systems, Fakes({"carrier": self.carrier}))  # type: ignore[arg-type]
+        carriers = Fakes({"carrier": self.carrier})
+        return Context(self.engine, systems, carriers, local_may_vote=True)  # type: ignore[arg-type]
 
     @property
     def reference(self) -> Reference:

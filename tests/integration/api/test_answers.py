@@ -44,7 +44,7 @@ async def working(engine: Engine, server: TemporalServer) -> AsyncIterator[None]
             client,
             task_queue=settings.orders_task_queue,
             workflows=[OrderWorkflow, FulfillmentWorkflow],
-            activities=order_activities(context_of(engine)),
+            activities=order_activities(context_of(engine, settings)),
             activity_executor=threads,
             deployment_config=deployment_config(settings),
         ):
