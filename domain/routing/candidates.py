@@ -25,7 +25,7 @@ from domain.routing.facts import (
 )
 from domain.routing.money import HUGE, clipped, micros
 from domain.routing.policy import RoutingPolicy, SoftLimit
-from domain.routing.pricing import COUNTER, IMPOSSIBLE, NO_SERVICE, Sites, first_rooms
+from domain.routing.pricing import COUNTER, IMPOSSIBLE, NO_SERVICE, Sites, first_legs, first_rooms
 from domain.routing.supply import Supply, Taken, supply_of
 from domain.routing.timetable import Times, times_of
 
@@ -100,7 +100,8 @@ def find_candidates(task: GroupTask, destination: Place) -> Candidates:
     kept = reasons.codes == 0
     sites, times = _sites(task, supply, km, services, kept)
     rooms = np.zeros(len(sites.km), dtype=np.int64)
-    first_rooms(sites, times, rooms)
+    turns = np.zeros(len(sites.km), dtype=np.int32)
+    first_rooms(sites.calendar, sites.room, sites.first_day, times.work, rooms, turns)
     excluded = reasons.told()
     has_room = rooms > 0
     if not has_room.all():
@@ -110,7 +111,10 @@ def find_candidates(task: GroupTask, destination: Place) -> Candidates:
             **{name: getattr(sites, name)[has_room] for name in _BY_ROW},
         )
         kept[kept] = has_room
-        rooms = rooms[has_room]
+        rooms, turns = rooms[has_room], turns[has_room]
+    amounts = np.empty(sites.services.shape, dtype=np.int64)
+    first_legs(sites, times, task.facts.network.service, turns, amounts)
+    sites = sites._replace(amounts=amounts)
     have = supply.have[kept]
     covers = _covers(task.demand, have)
     return Candidates(
@@ -260,6 +264,7 @@ def _sites(
         classes=np.zeros((len(nodes), 0), dtype=np.int16),
         cover=np.zeros(len(nodes), dtype=np.int64),
         is_plain=np.zeros(len(nodes), dtype=np.bool_),
+        amounts=empty,
         shared=empty,
         prices=empty,
     )

@@ -431,6 +431,21 @@ def content_id(facts: KernelFacts) -> str:
         for row in sorted(x.model_dump_json() for x in facts.inbound[sku]):
             digest.update(f"inbound {row}\n".encode())
     for sku in sorted(facts.products):
-        digest.update(f"product {facts.products[sku].model_dump_json()}\n".encode())
+        digest.update(_document(facts.products[sku]))
     digest.update(f"availability {facts.availability_version}".encode())
     return digest.hexdigest()
+
+
+_MOST_DOCUMENTS = 100_000
+_documents: dict[int, tuple[Product, bytes]] = {}
+
+
+def _document(product: Product) -> bytes:
+    """The product's JSON, remembered by object: products are immutable and live long."""
+    found = _documents.get(id(product))
+    if found is None or found[0] is not product:
+        if len(_documents) >= _MOST_DOCUMENTS:
+            _documents.clear()
+        found = product, f"product {product.model_dump_json()}\n".encode()
+        _documents[id(product)] = found
+    return found[1]

@@ -39,6 +39,8 @@ class Priced(NamedTuple):
     times: Times
     services: ServiceArrays
     sets: Sets
+    weights: Ints
+    """(service, set): the part of its tariff that grows with weight; last row: none."""
 
 
 @dataclass(slots=True)
@@ -112,9 +114,7 @@ def _children(branch: _Branch, row: int, atom: int) -> tuple[_Branch, _Branch]:
 def _relaxed(priced: Priced, branch: _Branch, most_parts: int) -> Partition:
     """The optimum if a row could be used again and again."""
     units = priced.sets.units
-    costs = np.full(len(units), IMPOSSIBLE, dtype=np.int64)
-    rows = np.full(len(units), -1, dtype=np.int32)
-    best_sets(*priced, branch.forbidden, branch.required, costs, rows)
+    costs, rows = best_sets(*priced, branch.forbidden, branch.required)
     atoms = len(units).bit_length() - 1
     table = np.empty(len(units), dtype=np.int64)
     counts = np.empty(len(units), dtype=np.int32)

@@ -11,7 +11,7 @@ from domain.routing.compiled import compiled
 from domain.routing.demand import Demand
 from domain.routing.facts import Floats, Ints, ServiceArrays
 from domain.routing.partition import Priced
-from domain.routing.pricing import IMPOSSIBLE, Sets, Sites, leg, price
+from domain.routing.pricing import IMPOSSIBLE, Sets, Sites, leg, price, weight_costs
 from domain.routing.timetable import Times
 
 Load = Mapping[int, int]
@@ -70,7 +70,10 @@ class GroupPricer:
         sites = self.candidates.sites
         if prices is not None:
             sites = sites._replace(prices=prices)
-        return Priced(sites, self.candidates.times, self.services, sets_of(self.demand))
+        sets, services = sets_of(self.demand), self.services
+        weights = np.empty((len(services.base) + 1, len(sets.units)), dtype=np.int64)
+        weight_costs(services.per_kg, sets.grams, weights)
+        return Priced(sites, self.candidates.times, services, sets, weights)
 
     def lines_of(self, load: Load) -> dict[int, int]:
         """Line's position -> units."""

@@ -40,6 +40,8 @@ class Sites(NamedTuple):
     """Atoms the node has whole, each looked at alone, as bits; 0 beyond 62 atoms."""
     is_plain: Flags
     """Whether the first work day takes all the group's atoms at once."""
+    amounts: Ints
+    """(row, way): micros of a shipment of the first day besides its load; -1: never."""
     shared: Ints
     """(row, SKU that several atoms ask for): units."""
     prices: Ints
@@ -138,17 +140,38 @@ def price(
 
 
 @compiled
-def first_rooms(sites: Sites, times: Times, rooms: Ints) -> None:
-    """By row: units that the first day with any room takes; 0: no day does."""
+def first_rooms(
+    calendar: Indexes, room: Ints, first_day: int, work: Indexes, rooms: Ints, turns: Indexes
+) -> None:
+    """By row: units that the first day with any room takes, and which turn it is; 0: no day."""
+    last = room.shape[1] - 1
     for row in range(len(rooms)):
-        for turn in range(times.work.shape[2]):
-            day = times.work[0, sites.calendar[row], turn]
+        for turn in range(work.shape[2]):
+            day = work[0, calendar[row], turn]
             if day < 0:
                 break
-            room = room_on(sites, row, day)
-            if room > 0:
-                rooms[row] = room
+            column = day - first_day
+            if column < 0 or column > last:
+                column = last
+            if room[row, column] > 0:
+                rooms[row], turns[row] = room[row, column], turn
                 break
+
+
+@compiled
+def is_overdrawn(needed: Ints, stock: Ints) -> bool:
+    """Whether the atoms together need more of a shared SKU than there is."""
+    return bool((needed > stock).any())
+
+
+@compiled
+def scarcity(prices: Ints, atoms: int) -> int:
+    """The price of the scarce stock those atoms would use."""
+    total = 0
+    for atom in range(len(prices)):
+        if atoms >> atom & 1:
+            total += prices[atom]
+    return total
 
 
 @compiled
@@ -166,64 +189,106 @@ def set_cost(
     sites: Sites, times: Times, services: ServiceArrays, sets: Sets, row: int, atoms: int
 ) -> int:
     """What the node asks for exactly those atoms (bits), scarce stock's price not counted."""
-    for sku in range(sets.shared.shape[0]):
-        if sets.shared[sku, atoms] > sites.shared[row, sku]:
-            return IMPOSSIBLE
+    if is_overdrawn(sets.shared[:, atoms], sites.shared[row]):
+        return IMPOSSIBLE
     begin = begin_of(sites, row, atoms)
     cost, _, _ = price(sites, times, services, row, sets.units[atoms], sets.grams[atoms], begin)
     return cost
 
 
 @compiled
-def plain_legs(
-    sites: Sites,
-    times: Times,
-    services: ServiceArrays,
-    row: int,
-    units: int,
+def first_legs(
+    sites: Sites, times: Times, services: ServiceArrays, turns: Indexes, amounts: Ints
+) -> None:
+    """Fills (row, way) with what a shipment of the row's first day costs besides its load.
+
+    -1: never. The formula is that of `leg`, on flat arrays, as there are thousands of rows.
+    """
+    # Each array taken out of its tuple once: inside the loop that would cost more than the sums.
+    calendars, kms, fixed, ways = sites.calendar, sites.km, sites.fixed, sites.services
+    ready, ship, ship_day, delivered = times.ready, times.ship, times.ship_day, times.delivered
+    due, late_cost = times.due, times.late_cost
+    base, per_km, pickups = services.base, services.per_km, services.pickup
+    transits, reaches = services.transit_days, services.km_per_day
+    for row in range(len(kms)):
+        calendar, turn, km = calendars[row], turns[row], kms[row]
+        for way in range(ways.shape[1]):
+            service = ways[row, way]
+            amounts[row, way] = -1
+            arrives = -1
+            amount = fixed[row]
+            if service == COUNTER:
+                arrives = ready[0, calendar, turn]
+            elif service != NO_SERVICE:
+                sent = ship[0, pickups[service], calendar, turn]
+                if sent >= 0:
+                    transit = transits[service]
+                    if km > reaches[service]:
+                        transit += (km - 1) // reaches[service]
+                    day = ship_day[0, pickups[service], calendar, turn] + transit
+                    arrives = max(sent, delivered[0, calendar, day])
+                    amount += base[service] + per_km[service] * km
+            if arrives >= 0:
+                if arrives > due:
+                    amount += -((due - arrives) // ONE_DAY) * late_cost
+                amounts[row, way] = amount
+
+
+@compiled
+def weight_costs(rates: Ints, grams: Ints, table: Ints) -> None:
+    """Fills (service, set) with the part of the tariff that grows with weight; last row: none."""
+    for service in range(len(rates)):
+        for atoms in range(len(grams)):
+            table[service, atoms] = by_weight(rates[service], grams[atoms])
+    table[len(rates)] = 0
+
+
+@compiled
+def best_plain_sets(
+    cover: Ints,
+    is_plain: Flags,
+    services: Indexes,
     amounts: Ints,
-    rates: Ints,
-) -> int:
-    """Fills amount and rate per kg of each way of the first day with that room; their number."""
-    ways = 0
-    calendar = sites.calendar[row]
-    for turn in range(times.work.shape[2]):
-        if units <= room_on(sites, row, times.work[0, calendar, turn]):
-            for way in range(sites.services.shape[1]):
-                amount, per_kg, _, _ = leg(sites, times, services, row, way, 0, turn)
-                if amount >= 0:
-                    amounts[ways], rates[ways] = amount, per_kg
-                    ways += 1
-            break
-    return ways
+    per_unit: Ints,
+    stock: Ints,
+    prices: Ints,
+    units: Ints,
+    weights: Ints,
+    shared: Ints,
+    forbidden: Ints,
+    required: Ints,
+    costs: Ints,
+    rows: Indexes,
+) -> None:
+    """`best_sets` of the rows whose first day takes everything; flat arrays, to be fast."""
+    some_shared, some_priced = shared.shape[0] > 0, prices.shape[1] > 0
+    for row in range(len(cover)):
+        allowed = cover[row] & ~forbidden[row]
+        needed = required[row]
+        if allowed == 0 or needed & ~allowed or not is_plain[row]:
+            continue
+        each = per_unit[row]
+        atoms = allowed
+        while atoms > 0:
+            cost = IMPOSSIBLE
+            if atoms & needed == needed:
+                for way in range(amounts.shape[1]):
+                    if amounts[row, way] >= 0:
+                        service = max(services[row, way], -1)
+                        cost = min(cost, amounts[row, way] + weights[service, atoms])
+                cost += each * units[atoms]
+                if some_shared and is_overdrawn(shared[:, atoms], stock[row]):
+                    cost = IMPOSSIBLE
+                elif some_priced:
+                    cost += scarcity(prices[row], atoms)
+            if cost < costs[atoms]:
+                costs[atoms] = cost
+                rows[atoms] = row
+            atoms = (atoms - 1) & allowed
 
 
 @compiled
-def plain_cost(
-    sites: Sites, sets: Sets, row: int, atoms: int, ways: int, amounts: Ints, rates: Ints
-) -> int:
-    """As `set_cost`, of a row whose first day takes everything."""
-    for sku in range(sets.shared.shape[0]):
-        if sets.shared[sku, atoms] > sites.shared[row, sku]:
-            return IMPOSSIBLE
-    cost = IMPOSSIBLE
-    for way in range(ways):
-        cost = min(cost, amounts[way] + by_weight(rates[way], sets.grams[atoms]))
-    return int(cost + sites.per_unit[row] * sets.units[atoms])
-
-
-@compiled
-def scarcity(sites: Sites, row: int, atoms: int) -> int:
-    """The price of the scarce stock those atoms would use."""
-    total = 0
-    for atom in range(sites.prices.shape[1]):
-        if atoms >> atom & 1:
-            total += sites.prices[row, atom]
-    return total
-
-
-@compiled
-def best_sets(
+def best_other_sets(
     sites: Sites,
     times: Times,
     services: ServiceArrays,
@@ -233,35 +298,55 @@ def best_sets(
     costs: Ints,
     rows: Indexes,
 ) -> None:
-    """For each set of atoms the cheapest row, the earliest of equals.
+    """`best_sets` for the rows whose sets may fall on different days, priced one by one."""
+    for row in range(len(sites.km)):
+        allowed = sites.cover[row] & ~forbidden[row]
+        needed = required[row]
+        if allowed == 0 or needed & ~allowed or sites.is_plain[row]:
+            continue
+        atoms = allowed
+        while atoms > 0:
+            if atoms & needed == needed:
+                cost = set_cost(sites, times, services, sets, row, atoms)
+                cost += scarcity(sites.prices[row], atoms)
+                is_earlier = cost == costs[atoms] and row < rows[atoms]
+                if cost < IMPOSSIBLE and (cost < costs[atoms] or is_earlier):
+                    costs[atoms] = cost
+                    rows[atoms] = row
+            atoms = (atoms - 1) & allowed
+
+
+def best_sets(
+    sites: Sites,
+    times: Times,
+    services: ServiceArrays,
+    sets: Sets,
+    weights: Ints,
+    forbidden: Ints,
+    required: Ints,
+) -> tuple[Ints, Indexes]:
+    """For each set of atoms what the cheapest row asks, and that row, the earliest of equals.
 
     `forbidden` and `required`: by row, atoms (bits) that its set must not, or must, contain.
     """
-    everything = len(costs) - 1
-    priced = sites.prices.shape[1] > 0
-    amounts = np.empty(sites.services.shape[1], dtype=np.int64)
-    rates = np.empty(sites.services.shape[1], dtype=np.int64)
-    for row in range(len(sites.km)):
-        cover = sites.cover[row] & ~forbidden[row]
-        needed = required[row]
-        if cover == 0 or needed & ~cover:
-            continue
-        ways = 0
-        if sites.is_plain[row]:
-            units = sets.units[everything]
-            ways = plain_legs(sites, times, services, row, units, amounts, rates)
-            if ways == 0:
-                continue
-        atoms = cover
-        while atoms > 0:
-            if atoms & needed == needed:
-                if ways == 0:
-                    cost = set_cost(sites, times, services, sets, row, atoms)
-                else:
-                    cost = plain_cost(sites, sets, row, atoms, ways, amounts, rates)
-                if priced:
-                    cost += scarcity(sites, row, atoms)
-                if cost < costs[atoms]:
-                    costs[atoms] = cost
-                    rows[atoms] = row
-            atoms = (atoms - 1) & cover
+    costs = np.full(len(sets.units), IMPOSSIBLE, dtype=np.int64)
+    rows = np.full(len(sets.units), -1, dtype=np.int32)
+    best_plain_sets(
+        sites.cover,
+        sites.is_plain,
+        sites.services,
+        sites.amounts,
+        sites.per_unit,
+        sites.shared,
+        sites.prices,
+        sets.units,
+        weights,
+        sets.shared,
+        forbidden,
+        required,
+        costs,
+        rows,
+    )
+    if not sites.is_plain.all():
+        best_other_sets(sites, times, services, sets, forbidden, required, costs, rows)
+    return costs, rows

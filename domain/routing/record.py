@@ -11,16 +11,15 @@ import numpy as np
 
 from domain.catalogue import KitComponent, SupplyMode
 from domain.orders import Method, ServiceLevel
-from domain.routing.compiled import compiled
 from domain.routing.decision import Assignment, NodeScore, Option, PlannedShipment
-from domain.routing.facts import Ints, ServiceArrays
+from domain.routing.facts import Ints
 from domain.routing.group import GroupPlan, Shipment
 from domain.routing.partition import cheapest_partition
 from domain.routing.plans import GroupPricer, is_possible
-from domain.routing.pricing import COUNTER, IMPOSSIBLE, Sites, leg, price
-from domain.routing.timetable import Times, calendar_of, moment
+from domain.routing.pricing import COUNTER, IMPOSSIBLE, leg, price
+from domain.routing.timetable import calendar_of, moment
 
-MOST_SCORES = 48
+MOST_SCORES = 24
 """Rows kept besides the chosen nodes: those that cover most, then cost least."""
 
 
@@ -134,7 +133,7 @@ def scores_of(groups: Sequence[GroupPlan]) -> Scores:
     covers: dict[int, list[str]] = {}
     costs: dict[int, int] = {}
     distances: dict[int, int] = {}
-    compared: set[int] = set()
+    compared: list[Ints] = []
     used: set[int] = set()
     for plan in groups:
         if plan.pricer is None:
@@ -142,7 +141,7 @@ def scores_of(groups: Sequence[GroupPlan]) -> Scores:
         chosen = [shipment.row for shipment in plan.shipments]
         candidates = plan.pricer.candidates
         used.update(candidates.nodes[chosen].tolist())
-        compared.update(candidates.nodes.tolist())
+        compared.append(candidates.nodes)
         cost = _cover_costs(plan.pricer)
         lines = _lines_covered(plan.pricer)
         units = lines @ np.array([x.quantity for x in plan.task.demand.lines])
@@ -165,7 +164,7 @@ def scores_of(groups: Sequence[GroupPlan]) -> Scores:
         )
         for node in sorted(distances)
     )
-    return Scores(rows, len(compared))
+    return Scores(rows, len(np.unique(np.concatenate(compared))) if compared else 0)
 
 
 def _lines_covered(pricer: GroupPricer) -> "np.ndarray[tuple[int, int], np.dtype[np.bool_]]":
@@ -185,27 +184,25 @@ def _cover_costs(pricer: GroupPricer) -> Ints:
     units = covers @ np.array([atom.units for atom in demand.atoms], dtype=np.int64)
     grams = covers @ np.array([atom.grams for atom in demand.atoms], dtype=np.int64)
     begins = np.where(candidates.covers, sites.classes, 0).max(axis=1, initial=0).astype(np.int64)
-    costs = np.full(len(units), IMPOSSIBLE, dtype=np.int64)
-    price_rows(sites, candidates.times, pricer.services, units, grams, begins, costs)
+    costs = _first_day_costs(pricer, units, grams)
+    services, times = pricer.services, candidates.times
+    for row in np.flatnonzero(~sites.is_plain & (units > 0)).tolist():
+        costs[row], _, _ = price(
+            sites, times, services, row, int(units[row]), int(grams[row]), int(begins[row])
+        )
     costs[units == 0] = IMPOSSIBLE
     if sites.shared.shape[1]:
         costs[(covers @ demand.needs() > candidates.have).any(axis=1)] = IMPOSSIBLE
     return costs
 
 
-@compiled
-def price_rows(
-    sites: Sites,
-    times: Times,
-    services: ServiceArrays,
-    units: Ints,
-    grams: Ints,
-    begins: Ints,
-    costs: Ints,
-) -> None:
-    """By row: what it asks for so many units of so much weight."""
-    for row in range(len(units)):
-        costs[row], _, _ = price(sites, times, services, row, units[row], grams[row], begins[row])
+def _first_day_costs(pricer: GroupPricer, units: Ints, grams: Ints) -> Ints:
+    """By row: what it asks for so much on its first day."""
+    sites = pricer.candidates.sites
+    rates = np.append(pricer.services.per_kg, 0)[np.maximum(sites.services, -1)]
+    weights = (rates * grams[:, None] + 500) // 1_000
+    costs = np.where(sites.amounts >= 0, sites.amounts + weights, IMPOSSIBLE).min(axis=1)
+    return np.minimum(costs + sites.per_unit * units, IMPOSSIBLE).astype(np.int64)
 
 
 def excluded_of(groups: Sequence[GroupPlan]) -> dict[str, tuple[str, ...]]:
