@@ -60,21 +60,21 @@ class ShipActivities:
             # The carrier or the node lets it wait: meanwhile people see how far it is.
             with transaction(self._engine) as session:
                 write_fulfillment(session, task)
-        labelled = tuple(self._label(task, package) for package in task.packages)
+        with reading(self._engine) as session:
+            connections = network.connections(session)
+        carrier = self._carriers.get(connections[task.carrier_connection_id])
+        labelled = tuple(self._label(task, package, carrier) for package in task.packages)
         if task.connection_id is not None:
-            with reading(self._engine) as session:
-                connection = network.connections(session)[task.connection_id]
-            self._systems.get(connection).attach_labels(task.order.fulfillment_id, labelled)
-        with transaction(self._engine) as session:
-            packages = _merged(task.view.packages, labelled)
-            view = task.view.model_copy(update={"packages": packages})
-            write_fulfillment(session, task.model_copy(update={"view": view}))
+            system = self._systems.get(connections[task.connection_id])
+            system.attach_labels(task.order.fulfillment_id, labelled)
         return Labelled(packages=labelled)
 
     @activity.defn(name="void_labels")
     def void_labels(self, task: VoidTask) -> None:
         """Void labels of units the node confirmed as cancelled; one already used is left alone."""
-        carrier = self._carrier(task.carrier_connection_id)
+        with reading(self._engine) as session:
+            connections = network.connections(session)
+        carrier = self._carriers.get(connections[task.carrier_connection_id])
         for package in task.packages:
             shipment_id = package.shipment_id
             if shipment_id is None:
@@ -86,7 +86,7 @@ class ShipActivities:
                         session, task.fulfillment_id, package.package_id, shipment_id
                     )
 
-    def _label(self, task: ShipTask, package: Package) -> Package:
+    def _label(self, task: ShipTask, package: Package, carrier: Carrier) -> Package:
         with reading(self._engine) as session:
             stored = fulfillments.packages(session, task.order.fulfillment_id)
             known = next((x for x in stored if x.package_id == package.package_id), package)
@@ -100,7 +100,6 @@ class ShipActivities:
             request = _shipment_request(task, package, sender, address, products).model_copy(
                 update={"options": tuple(_option(service) for service in services)}
             )
-        carrier = self._carrier(task.carrier_connection_id)
         rate = _cheapest_in_time(carrier.rates(request), services, task)
         label = carrier.buy(request, rate.service, key)
         bought = package.model_copy(
@@ -116,13 +115,12 @@ class ShipActivities:
             }
         )
         with transaction(self._engine) as session:
-            return fulfillments.save_label(
+            saved = fulfillments.save_label(
                 session, task.order.fulfillment_id, bought, key, task.carrier_connection_id
             )
-
-    def _carrier(self, connection_id: str) -> Carrier:
-        with reading(self._engine) as session:
-            return self._carriers.get(network.connections(session)[connection_id])
+            view = task.view.model_copy(update={"packages": _merged(task.view.packages, saved)})
+            write_fulfillment(session, task.model_copy(update={"view": view}))
+            return saved
 
 
 def _label_key(session: Session, fulfillment_id: str, package_id: str) -> str:
@@ -188,7 +186,7 @@ def _cheapest_in_time(
     return min(in_time, key=lambda rate: (Decimal(rate.cost), rate.service))
 
 
-def _merged(known: tuple[Package, ...], labelled: tuple[Package, ...]) -> tuple[Package, ...]:
-    new = {package.package_id: package for package in labelled}
-    kept = tuple(new.pop(package.package_id, package) for package in known)
-    return kept + tuple(new.values())
+def _merged(known: tuple[Package, ...], saved: Package) -> tuple[Package, ...]:
+    if all(package.package_id != saved.package_id for package in known):
+        return (*known, saved)
+    return tuple(saved if x.package_id == saved.package_id else x for x in known)
