@@ -2,11 +2,14 @@
 
 import json
 import zlib
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy.orm import Session
 
 from domain.errors import UnknownReferenceError
+from domain.network import Node
 from domain.routing.decision import Decision, DecisionRequest, Snapshot
 from domain.routing.policy import RoutingPolicy
 from domain.values import Model, UtcTime
@@ -62,7 +65,35 @@ def save_decision(
     now: datetime,
 ) -> bool:
     """Keep a decision; False when one of that id was kept before, which then stays."""
-    left_out = _NETWORK if _network_is_kept(session, snapshot) else set()
+    is_whole = _is_whole_network(session, snapshot)
+    if is_whole:
+        keep_network(session, snapshot)
+    row = packed(
+        decision_id,
+        order_id,
+        request,
+        snapshot,
+        policy,
+        decision,
+        now,
+        with_network=not is_whole,
+    )
+    return save_packed(session, [row]) == 1
+
+
+def packed(
+    decision_id: str,
+    order_id: str | None,
+    request: DecisionRequest,
+    snapshot: Snapshot,
+    policy: RoutingPolicy,
+    decision: Decision,
+    now: datetime,
+    *,
+    with_network: bool = False,
+) -> dict[str, Any]:
+    """A decision's row, which may be saved later; without its network that must be kept first."""
+    left_out = set() if with_network else _NETWORK
     parts = {
         "request": request.model_dump_json(exclude_defaults=True),
         "snapshot": snapshot.model_dump_json(exclude_defaults=True, exclude=left_out),
@@ -70,28 +101,40 @@ def save_decision(
         "decision": decision.model_dump_json(),
     }
     document = ",".join(f'"{name}":{part}' for name, part in parts.items())
-    row = {
+    return {
         "decision_id": decision_id,
         "order_id": order_id,
         "saved_at": now,
         "record": _packed(f"{{{document}}}"),
     }
-    return changed(session, _SAVE, row) == 1
 
 
-def _network_is_kept(session: Session, snapshot: Snapshot) -> bool:
-    """Keep the snapshot's network once for its version; False when it is not the whole network.
+def save_packed(session: Session, rows: Sequence[Mapping[str, Any]]) -> int:
+    """Save such rows; how many were new."""
+    return changed(session, _SAVE, rows) if rows else 0
+
+
+def keep_network(session: Session, snapshot: Snapshot) -> None:
+    """Keep the snapshot's network, which must be the whole one, once for its version.
 
     Hundreds of nodes are the same in every decision until the network changes.
     """
     version = snapshot.network_version
-    known = known_network(session)
-    if known.version != version or known.nodes != snapshot.nodes:
-        return False
     if session.execute(_HAS_NETWORK, {"version": version}).one_or_none() is None:
         network = snapshot.model_dump_json(include=_NETWORK)
         session.execute(_SAVE_NETWORK, {"version": version, "record": _packed(network)})
-    return True
+
+
+def _is_whole_network(session: Session, snapshot: Snapshot) -> bool:
+    known = known_network(session)
+    if known.version != snapshot.network_version:
+        return False
+    # Databases sort ids by their own rules.
+    return known.nodes == snapshot.nodes or _by_id(known.nodes) == _by_id(snapshot.nodes)
+
+
+def _by_id(nodes: Iterable[Node]) -> list[Node]:
+    return sorted(nodes, key=lambda node: node.node_id)
 
 
 def _packed(document: str) -> bytes:

@@ -14,6 +14,7 @@ from sqlalchemy import Engine
 from temporalio.client import Client
 
 from config.settings import Settings
+from domain.routing.solve import warm
 from starter.answers import Answers
 from starter.api import (
     commands,
@@ -33,7 +34,9 @@ from starter.api.problems import install_problem_handlers
 from starter.auth import Gatekeeper
 from starter.dispatcher import Dispatcher
 from starter.intake import Capture, Intake, Reference
+from starter.promise_records import PromiseRecords
 from starter.sweeper import Sweeper
+from store.following import Following
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +65,8 @@ def create_app(
     intake = Intake(engine, reference, clock)
     capture = Capture(engine, reference, intake, clock)
     dispatcher = Dispatcher(settings, engine, reference, capture, wakeup, clock)
+    following = Following(engine, clock)
+    records = PromiseRecords(engine)
     answers = Answers(connect, lambda: dispatcher.reaches_temporal)
     services = Services(
         settings=settings,
@@ -72,6 +77,8 @@ def create_app(
         capture=capture,
         clock=clock,
         wake=wakeup.set,
+        following=following,
+        records=records,
         answers=answers,
         temporal_ready=lambda: dispatcher.reaches_temporal,
     )
@@ -79,7 +86,7 @@ def create_app(
         title="doms",
         version="1",
         description="Distributed order management: orders, promises, stock and node work.",
-        lifespan=_lifespan(settings, engine, dispatcher, wakeup, connect, clock, answers),
+        lifespan=_lifespan(services, dispatcher, wakeup, connect),
     )
     app.state.services = services
     app.add_middleware(RequestMetrics)
@@ -105,19 +112,16 @@ Lifespan = Callable[[FastAPI], Any]
 
 
 def _lifespan(
-    settings: Settings,
-    engine: Engine,
-    dispatcher: Dispatcher,
-    wakeup: Wakeup,
-    connect: Connect | None,
-    clock: Callable[[], datetime],
-    answers: Answers,
+    services: Services, dispatcher: Dispatcher, wakeup: Wakeup, connect: Connect | None
 ) -> Lifespan:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            answers.bind()
+            services.answers.bind()
+            await asyncio.to_thread(_begin_promises, services)
+            stack.push_async_callback(asyncio.to_thread, _end_promises, services)
             if connect is not None:
+                settings, engine, clock = services.settings, services.engine, services.clock
                 sweeper = Sweeper(settings, engine, wakeup.set, clock)
                 for run in (dispatcher.run, sweeper.run):
                     task = asyncio.create_task(_keep_running(run, connect))
@@ -125,6 +129,18 @@ def _lifespan(
             yield
 
     return lifespan
+
+
+def _begin_promises(services: Services) -> None:
+    """Read the availability view and compile the kernel: the first caller need not wait for it."""
+    services.following.start()
+    services.records.start()
+    warm()
+
+
+def _end_promises(services: Services) -> None:
+    services.records.stop()
+    services.following.stop()
 
 
 async def _keep_running(run: Callable[[Connect], Awaitable[None]], connect: Connect) -> None:

@@ -16,6 +16,8 @@ from starter.answers import Answers
 from starter.api.problems import FieldError, InvalidDocumentError, ProblemError, field_errors
 from starter.auth import Caller, Gatekeeper
 from starter.intake import Capture, Intake, Reference, parse_json
+from starter.promise_records import PromiseRecords
+from store.following import Following
 
 Body = TypeVar("Body", bound=BaseModel)
 
@@ -36,6 +38,9 @@ class Services:
     clock: Callable[[], datetime]
     wake: Callable[[], None]
     """Tells the dispatcher that something was committed."""
+    following: Following
+    """The availability view and the policies in force, in memory."""
+    records: PromiseRecords
     answers: Answers
     """Asks running orders what becomes of a request."""
     temporal_ready: Callable[[], bool] = field(default=lambda: False)

@@ -17,6 +17,7 @@ router = APIRouter(prefix="/decisions", tags=["decisions"])
 
 def _load(decision_id: str, services: Services, caller: Caller) -> DecisionRecord:
     require(caller, SUPPORT, OPERATIONS, ANALYST, INTAKE)
+    services.records.settle()
     with reading(services.engine) as session:
         return decisions.load_decision(session, decision_id)
 

@@ -1,254 +1,189 @@
-"""What can be promised: the same kernel that routes orders, asked before there is one."""
+"""What can be promised: the same kernel that routes orders, asked before there is one.
 
-from datetime import datetime
+The way of a promise is short on purpose: parse once, decide in memory, answer; what is recorded is
+written by another thread, unless something is held. Nothing here waits for the database but a
+checkout, a scope whose policy was not asked for yet, and the check of an API key.
+"""
+
+import asyncio
+from datetime import timedelta
 from decimal import Decimal
-from typing import Annotated, Any, Self
+from typing import Any
 from uuid import uuid4
 
-from fastapi import APIRouter
-from fastapi.responses import JSONResponse
-from pydantic import Field, model_validator
-from sqlalchemy.orm import Session
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+from pydantic import ValidationError
+from pydantic_core import to_json
 
-from domain.catalogue import UnknownUnitError, to_base_units
-from domain.money import CurrencyCode
-from domain.network import Place
-from domain.orders import Method, OrderType, ServiceLevel
-from domain.planning import NoRateError, to_base
-from domain.routing.decision import (
-    Decision,
-    DecisionRequest,
-    Option,
-    PlannedShipment,
-    Purpose,
-    RequestGroup,
-    RequestLine,
-)
+from domain.errors import ShortageError
+from domain.routing.decision import Exclusion, Option, PlannedShipment, Purpose
 from domain.routing.policy import RoutingPolicy
-from domain.routing.solve import decide
-from domain.values import MAX_QUANTITY, MICROS, Id, Model, PositiveMoney, Quantity, Text, UtcTime
-from starter.api.context import RawBody, Services, TheCaller, TheServices, body_as, json_body
+from domain.values import MICROS
+from starter import promising
+from starter.api.context import Services, body_as, json_body, read_body, services_of
 from starter.api.problems import FieldError, InvalidDocumentError
-from starter.auth import ANALYST, INTAKE, OPERATIONS, SUPPORT, require
-from starter.intake import Known
-from store import decisions, policies
-from store.engine import reading, transaction
-from store.snapshot import build_snapshot
+from starter.api.promise_body import HoldBody, PromiseBody
+from starter.auth import ANALYST, INTAKE, OPERATIONS, SUPPORT, Caller, require
+from starter.promising import Offer, Promise
+from store import decisions, holds
+from store.engine import transaction
+from store.holds import CartHold, HoldItem
 
 router = APIRouter(tags=["promises"])
 
-MOST_ITEMS = 1_000
-
-
-class PromiseItem(Model):
-    """Units wanted, in `ordered_uom`; `unit_price` matters only to value rules of the policy."""
-
-    line_id: Id | None = None
-    sku: Id
-    quantity: Quantity = 1
-    ordered_uom: Annotated[str, Field(pattern=r"^[A-Z0-9]{1,8}$")] = "EA"
-    ship_group: Id = "1"
-    keep_together: Id | None = None
-    unit_price: PositiveMoney = Decimal(0)
-
-
-class PromiseGroup(Model):
-    """Where items go and how."""
-
-    id: Id = "1"
-    method: Method = Method.SHIP
-    destination: Place | None = None
-    node_id: Id | None = None
-    service_level: ServiceLevel = ServiceLevel.STANDARD
-    not_before: UtcTime | None = None
-    deliver_by: UtcTime | None = None
-    ship_complete: bool = False
-
-
-class PromiseBody(Model):
-    """Items in; `destination` and `service_level` alone stand for one shipped group '1'."""
-
-    purpose: Purpose = Purpose.CART
-    items: Annotated[tuple[PromiseItem, ...], Field(min_length=1, max_length=MOST_ITEMS)]
-    destination: Place | None = None
-    service_level: ServiceLevel = ServiceLevel.STANDARD
-    ship_groups: Annotated[tuple[PromiseGroup, ...], Field(max_length=MOST_ITEMS)] = ()
-    order_type: OrderType = OrderType.B2C
-    channel: Id = "web"
-    brand: Id = "default"
-    region: Id = "default"
-    currency: CurrencyCode | None = None
-    tier: Text = ""
-    allow_split: bool = True
-    allow_backorder: bool = True
-
-    @model_validator(mode="after")
-    def _says_where_to(self) -> Self:
-        if not self.ship_groups and self.destination is None:
-            raise ValueError("destination: say where to (destination), or give ship_groups")
-        groups = {group.id for group in self.groups}
-        if len(groups) != len(self.groups):
-            raise ValueError("ship_groups: an id stands more than once")
-        for position, item in enumerate(self.items):
-            if item.ship_group not in groups:
-                raise ValueError(f"items.{position}.ship_group: no ship group '{item.ship_group}'")
-        for position, group in enumerate(self.ship_groups):
-            if group.method is Method.SHIP and group.destination is None:
-                raise ValueError(f"ship_groups.{position}.destination: a shipment needs one")
-            if group.method is not Method.SHIP and group.node_id is None:
-                raise ValueError(f"ship_groups.{position}.node_id: name the store")
-        return self
-
-    @property
-    def groups(self) -> tuple[PromiseGroup, ...]:
-        """The ship groups, the short form included."""
-        if self.ship_groups:
-            return self.ship_groups
-        return (PromiseGroup(destination=self.destination, service_level=self.service_level),)
+_QUICK_ITEMS = 200
+"""Longer requests are decided in a thread, so that others are answered meanwhile."""
+_TRIES = 5
+_REFUSED = "had fewer units a moment ago"
 
 
 @router.post("/promises", openapi_extra=json_body(PromiseBody))
-def promise(raw: RawBody, services: TheServices, caller: TheCaller) -> JSONResponse:
-    """Options with nodes, dates and cost; the promise is kept under its `promise_id`."""
-    require(caller, INTAKE, SUPPORT, OPERATIONS, ANALYST)
-    body = body_as(PromiseBody, raw)
-    now = services.clock()
-    promise_id = f"promise-{uuid4().hex}"
-    with reading(services.engine) as session:
-        known = services.reference.known(session)
-        policy_version, document = policies.active(
-            session,
-            "routing",
-            brand=body.brand,
-            region=body.region,
-            order_type=body.order_type.value,
-            channel=body.channel,
-        )
-        policy = RoutingPolicy.model_validate(document)
-        lines = _lines(session, known, body)
-        snapshot = build_snapshot(session, sorted({line.sku for line in lines}), now)
-        lines = _priced(lines, body, snapshot.base_currency, snapshot.exchange_rates)
-    request = _request(promise_id, body, lines, now)
-    decision = decide(request, snapshot, policy)
-    with transaction(services.engine) as session:
-        decisions.save_decision(session, promise_id, None, request, snapshot, policy, decision, now)
-    return JSONResponse(
-        _answer(services, promise_id, decision, policy_version, snapshot.base_currency)
-    )
+async def promise(request: Request) -> Response:
+    """Every way to get the items: nodes, dates, cost, latest time to order for those dates.
+
+    The promise is kept under its `promise_id`. With `hold`, its units are kept for the shopper.
+    """
+    services = services_of(request)
+    require(await _caller(request, services), INTAKE, SUPPORT, OPERATIONS, ANALYST)
+    body = _parsed(await read_body(request))
+    scope = (body.brand, body.region, body.order_type.value, body.channel)
+    known = services.following.known_policy(scope)
+    if known is None or body.hold is not None or len(body.items) > _QUICK_ITEMS:
+        return await asyncio.to_thread(_promise_from_database, services, body)
+    made = _decide(services, body, known, ())
+    if body.purpose is Purpose.CHECKOUT or not services.records.put(made):
+        await asyncio.to_thread(services.records.write, [made])
+    return _response(services, made, None)
 
 
-def _lines(session: Session, known: Known, body: PromiseBody) -> tuple[RequestLine, ...]:
-    """The items in base units. Raises InvalidDocumentError naming unknown SKUs, units, nodes."""
-    errors = [
-        FieldError(f"ship_groups.{position}.node_id", f"no node '{group.node_id}'")
-        for position, group in enumerate(body.groups)
-        if group.node_id is not None and group.node_id not in known.nodes
-    ]
-    products = known.products(session, {item.sku for item in body.items})
-    lines = []
-    for position, item in enumerate(body.items):
-        product = products.get(item.sku)
-        if product is None:
-            errors.append(FieldError(f"items.{position}.sku", f"no product '{item.sku}'"))
-            continue
-        try:
-            quantity = to_base_units(product, item.quantity, item.ordered_uom)
-        except UnknownUnitError as error:
-            errors.append(FieldError(f"items.{position}.ordered_uom", str(error)))
-            continue
-        if quantity > MAX_QUANTITY:
-            message = f"{quantity} base units are more than {MAX_QUANTITY}"
-            errors.append(FieldError(f"items.{position}.quantity", message))
-            continue
-        lines.append(
-            RequestLine(
-                line_id=item.line_id or str(position + 1),
-                sku=item.sku,
-                quantity=quantity,
-                ship_group=item.ship_group,
-                keep_together=item.keep_together,
-            )
-        )
-    if len({line.line_id for line in lines}) != len(lines):
-        errors.append(FieldError("items", "a line_id stands more than once"))
-    if errors:
-        raise InvalidDocumentError(errors)
-    return tuple(lines)
+async def _caller(request: Request, services: Services) -> Caller:
+    headers = request.headers
+    if "x-api-key" in headers or "authorization" in headers:
+        return await asyncio.to_thread(services.gatekeeper.caller, request)
+    return services.gatekeeper.caller(request)
 
 
-def _priced(
-    lines: tuple[RequestLine, ...], body: PromiseBody, base: str, rates: dict[str, str]
-) -> tuple[RequestLine, ...]:
-    """The lines with the price of one base unit in the base currency."""
-    currency = body.currency or base
+def _parsed(raw: bytes) -> PromiseBody:
     try:
-        prices = [to_base(item.unit_price, currency, base, rates) for item in body.items]
-    except NoRateError as error:
-        raise InvalidDocumentError([FieldError("currency", str(error))]) from error
-    return tuple(
-        line.model_copy(
-            update={"unit_price_micros": int(price * MICROS * item.quantity / line.quantity)}
+        return PromiseBody.model_validate_json(raw)
+    except ValidationError:
+        # The slower way says more exactly what is wrong.
+        return body_as(PromiseBody, raw)
+
+
+def _decide(
+    services: Services,
+    body: PromiseBody,
+    known: tuple[str, RoutingPolicy],
+    refused: tuple[Exclusion, ...],
+) -> Promise:
+    now = services.clock()
+    exclusions = services.following.exclusions([item.sku for item in body.items], now)
+    version, policy = known
+    view = services.following.view()
+    return promising.promise(body, view, version, policy, (*exclusions, *refused), now)
+
+
+def _promise_from_database(services: Services, body: PromiseBody) -> Response:
+    scope = (body.brand, body.region, body.order_type.value, body.channel)
+    known = services.following.policy(scope)
+    if body.hold is not None:
+        made, held = _hold(services, body, body.hold, known)
+        return _response(services, made, held)
+    made = _decide(services, body, known, ())
+    if body.purpose is Purpose.CHECKOUT or not services.records.put(made):
+        services.records.write([made])
+    return _response(services, made, None)
+
+
+def _hold(
+    services: Services, body: PromiseBody, wish: HoldBody, known: tuple[str, RoutingPolicy]
+) -> tuple[Promise, CartHold]:
+    """Decide and hold; what the database refuses is left out and decided again.
+
+    Raises ShortageError when that goes on, InvalidDocumentError when there is no such option.
+    """
+    refused: tuple[Exclusion, ...] = ()
+    for tries_left in range(_TRIES - 1, -1, -1):
+        made = _decide(services, body, known, refused)
+        offer = made.offer(wish.option_id)
+        if offer is None or offer.option.missing:
+            raise InvalidDocumentError([FieldError("hold.option_id", _why_not(offer, wish))])
+        rows = services.records.rows([made])
+        try:
+            with transaction(services.engine) as session:
+                decisions.save_packed(session, rows)
+                return made, holds.hold(
+                    session,
+                    f"cart-{uuid4().hex}",
+                    _items(offer),
+                    lasting=timedelta(seconds=wish.expires_in),
+                    now=made.now,
+                    channel=body.channel,
+                )
+        except ShortageError as shortage:
+            if not tries_left:
+                raise
+            services.following.refuse(shortage.short)
+            refused += tuple(
+                Exclusion(node_id=node_id, sku=sku, reason=_REFUSED)
+                for node_id, sku in shortage.short
+            )
+    raise AssertionError
+
+
+def _why_not(offer: Offer | None, wish: HoldBody) -> str:
+    if offer is not None:
+        return f"'{offer.option_id}' lacks units: nothing is held"
+    return f"no option '{wish.option_id}'" if wish.option_id else "nothing can be offered"
+
+
+def _items(offer: Offer) -> list[HoldItem]:
+    return [
+        HoldItem(
+            line_id=line.line_id, node_id=shipment.node_id, sku=line.sku, quantity=line.quantity
         )
-        for line, item, price in zip(lines, body.items, prices, strict=True)
-    )
+        for shipment in offer.option.shipments
+        for line in shipment.assignments
+    ]
 
 
-def _request(
-    promise_id: str, body: PromiseBody, lines: tuple[RequestLine, ...], now: datetime
-) -> DecisionRequest:
-    groups = tuple(
-        RequestGroup(
-            group_id=group.id,
-            method=group.method,
-            destination=group.destination,
-            node_id=group.node_id,
-            service_level=group.service_level,
-            not_before=group.not_before,
-            deliver_by=group.deliver_by,
-            ship_complete=group.ship_complete,
-        )
-        for group in body.groups
-    )
-    return DecisionRequest(
-        request_id=promise_id,
-        purpose=body.purpose,
-        now=now,
-        lines=lines,
-        groups=groups,
-        order_type=body.order_type,
-        channel=body.channel,
-        brand=body.brand,
-        region=body.region,
-        tier=body.tier,
-        allow_split=body.allow_split,
-        allow_backorder=body.allow_backorder,
-    )
-
-
-def _answer(
-    services: Services, promise_id: str, decision: Decision, policy_version: str, currency: str
-) -> dict[str, Any]:
-    return {
-        "promise_id": promise_id,
-        "policy_version": policy_version,
-        "kernel_version": decision.kernel_version,
-        "snapshot_id": decision.snapshot_id,
-        "currency": currency,
-        "chosen": decision.chosen,
-        "options": [_option(option) for option in decision.options],
-        "links": {"decision": f"{services.settings.base_url}/v1/decisions/{promise_id}"},
+def _response(services: Services, made: Promise, held: CartHold | None) -> Response:
+    main = made.decided[0]
+    answer: dict[str, Any] = {
+        "promise_id": made.promise_id,
+        "policy_version": made.policy_version,
+        "kernel_version": main.decision.kernel_version,
+        "snapshot_id": main.decision.snapshot_id,
+        "currency": main.facts.network.base_currency,
+        "chosen": made.chosen,
+        "options": [_option(offer) for offer in made.offers],
+        "links": {"decision": f"{services.settings.base_url}/v1/decisions/{made.promise_id}"},
     }
+    if held is not None:
+        answer["hold"] = {"reservation_id": held.hold_id, "expires_at": held.expires_at}
+    # https://www.w3.org/TR/server-timing/: what of the answer's time the kernel took.
+    timing = {"Server-Timing": f"kernel;dur={1000 * made.kernel_seconds:.3f}"}
+    return Response(to_json(answer), media_type="application/json", headers=timing)
 
 
-def _option(option: Option) -> dict[str, Any]:
+def _option(offer: Offer) -> dict[str, Any]:
+    option: Option = offer.option
     return {
+        "option_id": offer.option_id,
+        "method": offer.method,
         "service_level": option.service_level,
-        "ship_at": _iso(option.ship_at),
-        "deliver_at": _iso(option.deliver_at),
-        "order_by": _iso(option.order_by),
+        "ship_at": option.ship_at,
+        "deliver_at": option.deliver_at,
+        "order_by": option.order_by,
         "cost": cost_text(option.cost_micros),
         "shipments": [_shipment(shipment) for shipment in option.shipments],
-        "missing": [missing.model_dump(mode="json") for missing in option.missing],
+        "missing": [
+            {"line_id": x.line_id, "sku": x.sku, "quantity": x.quantity, "reason": x.reason}
+            for x in option.missing
+        ],
+        "decision_id": offer.decision_id,
     }
 
 
@@ -258,10 +193,13 @@ def _shipment(shipment: PlannedShipment) -> dict[str, Any]:
         "ship_group": shipment.ship_group,
         "method": shipment.method,
         "service_id": shipment.service_id,
-        "items": [assignment.model_dump(mode="json") for assignment in shipment.assignments],
-        "ship_at": _iso(shipment.ship_at),
-        "deliver_at": _iso(shipment.deliver_at),
-        "order_by": _iso(shipment.order_by),
+        "items": [
+            {"line_id": x.line_id, "sku": x.sku, "quantity": x.quantity}
+            for x in shipment.assignments
+        ],
+        "ship_at": shipment.ship_at,
+        "deliver_at": shipment.deliver_at,
+        "order_by": shipment.order_by,
         "cost": cost_text(shipment.cost_micros),
         "distance_km": shipment.distance_km,
     }
@@ -272,7 +210,3 @@ def cost_text(cost_micros: int) -> str:
     text = f"{Decimal(cost_micros) / MICROS:.6f}".rstrip("0")
     whole, _, places = text.partition(".")
     return f"{whole}.{places.ljust(2, '0')}"
-
-
-def _iso(at: datetime | None) -> str | None:
-    return None if at is None else at.isoformat().replace("+00:00", "Z")

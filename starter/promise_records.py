@@ -1,0 +1,131 @@
+"""Keeping promises without making the shopper wait: one thread writes them in batches.
+
+The queue is bounded: when it is full, the caller writes its own promise. What is in it is written
+before the process ends; a killed process loses at most what it answered in the last moments, and an
+order that names such a promise is treated as one that names none.
+"""
+
+import logging
+import queue
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from domain.routing.facts import snapshot_of
+from starter.promising import Promise
+from store import decisions
+from store.engine import transaction
+
+MOST_WAITING = 2_000
+_AT_ONCE = 50
+_GATHER_SECONDS = 0.02
+_RETRY_SECONDS = 1.0
+
+log = logging.getLogger(__name__)
+
+
+class PromiseRecords:
+    """Writes promises, now or soon; one per process."""
+
+    def __init__(self, engine: Engine, most_waiting: int = MOST_WAITING) -> None:
+        """Without `start`, everything is written at once."""
+        self._engine = engine
+        self._waiting: queue.Queue[Promise] = queue.Queue(most_waiting)
+        self._thread: threading.Thread | None = None
+        self._ended = threading.Event()
+        self._networks: set[str] = set()
+        """Versions of the network that are kept."""
+
+    def start(self) -> None:
+        """Begin to write what `put` takes, in a thread of its own."""
+        self._ended.clear()
+        self._thread = threading.Thread(target=self._run, name="promises", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Write what waits, then end the thread."""
+        self._ended.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def put(self, promise: Promise) -> bool:
+        """Take a promise to write soon; False when the caller has to `write` it."""
+        if self._thread is None:
+            return False
+        try:
+            self._waiting.put_nowait(promise)
+        except queue.Full:
+            return False
+        return True
+
+    def settle(self) -> None:
+        """Wait until what was put before is written (or the database refuses to write)."""
+        if self._thread is not None:
+            self._waiting.join()
+
+    def write(self, promises: Sequence[Promise]) -> None:
+        """Write promises now."""
+        rows = self.rows(promises)
+        with transaction(self._engine) as session:
+            decisions.save_packed(session, rows)
+
+    def rows(self, promises: Sequence[Promise]) -> list[dict[str, Any]]:
+        """Rows for `decisions.save_packed`; call it outside a transaction."""
+        # Packing takes longer than writing: the database's writer is not kept waiting for it.
+        rows: list[dict[str, Any]] = []
+        for promise in promises:
+            for one in promise.decided:
+                snapshot = snapshot_of(one.facts, one.request)
+                if snapshot.network_version not in self._networks:
+                    with transaction(self._engine) as session:
+                        decisions.keep_network(session, snapshot)
+                    self._networks.add(snapshot.network_version)
+                rows.append(
+                    decisions.packed(
+                        one.decision_id,
+                        None,
+                        one.request,
+                        snapshot,
+                        promise.policy,
+                        one.decision,
+                        promise.now,
+                    )
+                )
+        return rows
+
+    def _run(self) -> None:
+        while not (self._ended.is_set() and self._waiting.empty()):
+            batch = self._next_batch()
+            if batch:
+                self._write_at_last(batch)
+                for _ in batch:
+                    self._waiting.task_done()
+
+    def _next_batch(self) -> list[Promise]:
+        try:
+            batch = [self._waiting.get(timeout=0.2)]
+        except queue.Empty:
+            return []
+        self._ended.wait(_GATHER_SECONDS)
+        while len(batch) < _AT_ONCE:
+            try:
+                batch.append(self._waiting.get_nowait())
+            except queue.Empty:
+                break
+        return batch
+
+    def _write_at_last(self, batch: list[Promise]) -> None:
+        while True:
+            try:
+                self.write(batch)
+            except SQLAlchemyError as error:
+                log.warning("%d promises cannot be written yet: %s", len(batch), error)
+                if self._ended.wait(_RETRY_SECONDS):
+                    log.warning("%d promises were not written", len(batch))
+                    return
+            else:
+                return
