@@ -16,7 +16,7 @@ from domain.routing.decision import Decision, DecisionRequest, Snapshot
 from domain.routing.explain import explain
 from domain.routing.policy import RoutingPolicy
 from domain.routing.solve import decide
-from store import decisions, network, orders, policies, reservations
+from store import decisions, network, orders, pins, policies, reservations
 from store.snapshot import build_snapshot
 
 
@@ -46,7 +46,8 @@ def decide_for(
         snapshot.base_currency,
         snapshot.exchange_rates,
     )
-    policy = policies.routing_policy(session, routing_policy)
+    version = pins.pinned(session, order.order_id, "routing", routing_policy)
+    policy = policies.routing_policy(session, version)
     return Decided(order.order_id, request, snapshot, policy, decide(request, snapshot, policy))
 
 

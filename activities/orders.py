@@ -15,7 +15,7 @@ from domain.planning import group_facts, to_base
 from domain.plans import LineFacts, OrderFacts
 from domain.process_policy import ApprovalRule, ProcessPolicy
 from domain.values import DerivedId, Id, Model
-from store import network, orders, policies
+from store import network, orders, pins, policies
 from store.engine import transaction
 
 
@@ -94,7 +94,8 @@ class OrderActivities:
         """Load a B2B order and the levels of approval its process policy asks for."""
         with transaction(self._engine) as session:
             order = orders.load_order(session, task.order_id, task.version)
-            policy = policies.process_policy(session, task.process_policy)
+            version = pins.pinned(session, task.order_id, "process", task.process_policy)
+            policy = policies.process_policy(session, version)
             return load_facts(session, order, policy)
 
     @activity.defn(name="record")

@@ -14,7 +14,7 @@ from domain.quantities import LineQuantities
 from domain.routing.decision import Purpose
 from domain.stages import Stage
 from domain.values import DerivedId, Model, UtcTime
-from store import orders, policies, timeline
+from store import orders, pins, policies, timeline
 from store.engine import reading, transaction
 
 
@@ -39,7 +39,8 @@ class PromiseActivities:
         """Ask the kernel for the whole order's plan and dates."""
         with reading(self._engine) as session:
             order = orders.load_order(session, task.order_id, task.version)
-            process = policies.process_policy(session, task.process_policy)
+            version = pins.pinned(session, task.order_id, "process", task.process_policy)
+            process = policies.process_policy(session, version)
             facts = load_facts(session, order, process)
             decided = decide_for(session, order, _wanted(order), task.routing_policy, now())
         with transaction(self._engine) as session:

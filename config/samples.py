@@ -8,6 +8,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, TypeAdapter, ValidationError
 
+from config.wording import plain_words
 from domain.catalogue import Product
 from domain.errors import FinalError
 from domain.money import CurrencyCode
@@ -94,7 +95,7 @@ def describe(error: ValidationError) -> str:
     first, *others = error.errors()
     path = ".".join(str(part) for part in first["loc"]) or "document"
     more = f" (and {len(others)} more)" if others else ""
-    return f"{path}: {first['msg']}{more}"
+    return f"{path}: {plain_words(first)}{more}"
 
 
 def load_network(path: Path = SAMPLE / "network.yaml") -> Network:

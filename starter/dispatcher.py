@@ -38,6 +38,7 @@ from starter.deliveries import (
     backoff,
 )
 from starter.intake import Capture, Intake, Reference
+from starter.leases import LeaseKeeper
 from store import inbox, outbox, timeline
 from store.engine import migrate, transaction
 from store.messages import Message
@@ -115,6 +116,7 @@ class Dispatcher:
         self._settled: list[Settled] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._random = random.Random()  # noqa: S311 (jitter, no secret)
+        self._lease = LeaseKeeper()
         self.reaches_temporal = False
 
     async def run(self, connect: Connect) -> None:
@@ -183,6 +185,7 @@ class Dispatcher:
             done_out = [x.row.id for x in settled if isinstance(x.outcome, Done) and x.outgoing]
             inbox.done(session, done_in, now)
             outbox.done(session, done_out, now)
+            self._lease.keep(session, now)
             claimed = self._claim(session, room, now)
         for one in settled:
             _measure(one, now)
@@ -192,10 +195,12 @@ class Dispatcher:
         """Half the room at most for signals between workflows when both sides have a backlog."""
         if room <= 0:
             return []
-        going_out = [(row, True) for row in outbox.claim(session, (room + 1) // 2, now)]
-        coming_in = (
-            inbox.claim(session, room - len(going_out), now) if room > len(going_out) else []
-        )
+        owner = self._lease.owner
+        going_out = [
+            (row, True) for row in outbox.claim(session, (room + 1) // 2, now, owner=owner)
+        ]
+        left = room - len(going_out)
+        coming_in = inbox.claim(session, left, now, owner=owner) if left > 0 else []
         return [(row, False) for row in coming_in] + going_out
 
     def _write_outcome(self, session: Session, one: Settled, now: datetime) -> None:

@@ -42,6 +42,13 @@ _VOTES = query(
 )
 
 
+_LEVELS = query(
+    "SELECT level, role, asked_at, expires_at, outcome, closed_at FROM approvals"
+    " WHERE order_id = :order_id ORDER BY level",
+    "approvals",
+)
+
+
 class WaitingApproval(Model):
     """A level of an order that waits for somebody with the role."""
 
@@ -56,6 +63,17 @@ class WaitingApproval(Model):
     currency: str | None = None
 
 
+class ApprovalLevel(Model):
+    """A level that was asked, and how it ended, if it did."""
+
+    level: int
+    role: str
+    asked_at: UtcTime
+    expires_at: UtcTime | None = None
+    outcome: str | None = None
+    closed_at: UtcTime | None = None
+
+
 class Vote(Model):
     """Somebody's vote; `why` says why it did not count."""
 
@@ -64,6 +82,7 @@ class Vote(Model):
     approver: str
     role: str
     verdict: str
+    comment: str = ""
     counted: bool
     why: str
     at: UtcTime
@@ -134,3 +153,9 @@ def votes(session: Session, order_id: str) -> list[Vote]:
     """Every vote on an order, oldest first."""
     rows = session.execute(_VOTES, {"order_id": order_id}).mappings()
     return [Vote.model_validate(dict(row)) for row in rows]
+
+
+def levels(session: Session, order_id: str) -> list[ApprovalLevel]:
+    """Every level that an order was asked for, lowest first."""
+    rows = session.execute(_LEVELS, {"order_id": order_id}).mappings()
+    return [ApprovalLevel.model_validate(dict(row)) for row in rows]

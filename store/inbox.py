@@ -16,6 +16,7 @@ from store.messages import (
     has_earlier,
     message_standing,
     move_message,
+    payload_by_key,
     postpone_message,
     put_message,
     quarantine_message,
@@ -49,7 +50,7 @@ def put(
     Rows of one `stream` are delivered one after another.
     """
     if connection_id is not None and event_id is not None:
-        key = f"event/{connection_id}/{event_id}"
+        key = _event_key(connection_id, event_id)
     return put_message(
         session,
         {
@@ -69,6 +70,15 @@ def put(
             "received_at": now,
         },
     )
+
+
+def _event_key(connection_id: str, event_id: str) -> str:
+    return f"event/{connection_id}/{event_id}"
+
+
+def payload_of_event(session: Session, connection_id: str, event_id: str) -> Any:
+    """What was kept of that event; None when it is not known."""
+    return payload_by_key(session, _event_key(connection_id, event_id))
 
 
 def standing(session: Session, message_id: int) -> MessageStanding:
@@ -92,13 +102,18 @@ def refuse(session: Session, message_id: int, reason: str, now: datetime) -> Non
 
 
 def claim(
-    session: Session, limit: int, now: datetime, *, lease: timedelta = LEASE
+    session: Session,
+    limit: int,
+    now: datetime,
+    *,
+    lease: timedelta = LEASE,
+    owner: str | None = None,
 ) -> list[InboxRow]:
     """The oldest due rows, at most the oldest waiting one of each stream.
 
     They are the caller's until `now + lease`; a dispatcher that dies loses them to another.
     """
-    return claim_messages(session, "in", limit, now, lease)
+    return claim_messages(session, "in", limit, now, lease, owner)
 
 
 def done(session: Session, ids: Iterable[int], now: datetime) -> None:

@@ -40,6 +40,7 @@ _REFUSED = statement(
     " WHERE id = :id AND state = 'waiting'",
     "messages",
 )
+_PAYLOAD = query("SELECT payload FROM messages WHERE key = :key", "messages")
 _NEXT = (
     "SELECT m.id FROM messages m WHERE m.state = 'waiting' AND m.direction = :direction"
     " AND m.next_at <= :next_at AND (m.claimed_until IS NULL OR m.claimed_until <= :next_at)"
@@ -48,9 +49,9 @@ _NEXT = (
     " ORDER BY m.id LIMIT :row_limit"
 )
 _CLAIM = (
-    "UPDATE messages SET claimed_until = :claimed_until WHERE id IN ({next}) RETURNING id, kind,"
-    " connection_id, event_id, stream, name, workflow_id, payload, body, headers, attempts,"
-    " received_at"
+    "UPDATE messages SET claimed_until = :claimed_until, claimed_by = :claimed_by"
+    " WHERE id IN ({next}) RETURNING id, kind, connection_id, event_id, stream, name,"
+    " workflow_id, payload, body, headers, attempts, received_at"
 )
 _CLAIM_SQLITE = query(_CLAIM.format(next=_NEXT), "messages")
 # Materialized, so that PostgreSQL takes the limited, locked set once and not per joined row.
@@ -139,6 +140,12 @@ def message_standing(session: Session, message_id: int) -> MessageStanding:
     return MessageStanding.model_validate(dict(row))
 
 
+def payload_by_key(session: Session, key: str) -> Any:
+    """What was kept under that key; None when nothing was."""
+    row = session.execute(_PAYLOAD, {"key": key}).one_or_none()
+    return None if row is None else row.payload
+
+
 def has_earlier(session: Session, direction: str, stream: str, message_id: int) -> bool:
     """Whether an earlier message of the stream still waits."""
     asked = {"stream": stream, "direction": direction, "id": message_id}
@@ -156,9 +163,17 @@ def refuse_message(session: Session, message_id: int, reason: str, now: datetime
 
 
 def claim_messages(
-    session: Session, direction: str, limit: int, now: datetime, lease: timedelta
+    session: Session,
+    direction: str,
+    limit: int,
+    now: datetime,
+    lease: timedelta,
+    owner: str | None = None,
 ) -> list[Message]:
-    """The oldest due rows, at most the oldest waiting one of each stream, leased to the caller."""
+    """The oldest due rows, at most the oldest waiting one of each stream, leased to the caller.
+
+    With `owner`, the lease ends early when `store.leases` finds that process dead.
+    """
     sql = _CLAIM_SQLITE if is_sqlite(session) else _CLAIM_LOCKING
     rows = session.execute(
         sql,
@@ -167,6 +182,7 @@ def claim_messages(
             "next_at": now,
             "row_limit": limit,
             "claimed_until": now + lease,
+            "claimed_by": owner,
         },
     )
     found = [Message.model_validate(dict(row)) for row in rows.mappings()]

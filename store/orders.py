@@ -25,6 +25,7 @@ from store.fulfillments import FulfillmentPage, fulfillments_of
 from store.network import base_currency, exchange_rates
 from store.shown import show_order
 from store.timeline import timeline
+from store.tracking import new_tracking_token
 
 _ORDERS = SQLModel.metadata.tables["orders"]
 _BUCKETS = (
@@ -42,11 +43,12 @@ _INSERT = statement(
     "INSERT INTO orders (order_id, source, external_id, version, workflow_id, order_type, channel,"
     " brand, region, currency, total, account_id, payment_status, placed_at, received_at,"
     " entered_by, revision, stage, displayed, holds, needs_attention, plan_version, awaits,"
-    " closed, updated_at) VALUES"
+    " closed, updated_at, routing_policy, process_policy, tracking_token) VALUES"
     " (:order_id, :source, :external_id, :version, :workflow_id, :order_type, :channel, :brand,"
     " :region, :currency, :total, :account_id, :payment_status, :placed_at,"
     " :received_at, :entered_by, -1, :stage, :displayed, :holds, :needs_attention, 0, '',"
-    " :closed, :updated_at) ON CONFLICT DO NOTHING",
+    " :closed, :updated_at, :routing_policy, :process_policy, :tracking_token)"
+    " ON CONFLICT DO NOTHING",
     "orders",
 )
 _INSERT_VERSION = statement(
@@ -237,7 +239,12 @@ def accept_order(
     neither. Safe when the same order arrives twice at once.
     """
     workflow_id = f"order-{order.order_id}"
-    if changed(session, _INSERT, _order_row(order, workflow_id, entered_by, now)):
+    row = _order_row(order, workflow_id, entered_by, now) | {
+        "routing_policy": pins["routing"] if pins else None,
+        "process_policy": pins["process"] if pins else None,
+        "tracking_token": new_tracking_token(),
+    }
+    if changed(session, _INSERT, row):
         _store_version(session, order, content_hash, entered_by, now)
         session.execute(_PUT_LINE, _new_lines(order, {x.line_id for x in order.lines}))
         start: dict[str, Any] = {"order_id": order.order_id, "version": order.version}

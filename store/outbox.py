@@ -51,10 +51,15 @@ def send(
 
 
 def claim(
-    session: Session, limit: int, now: datetime, *, lease: timedelta = LEASE
+    session: Session,
+    limit: int,
+    now: datetime,
+    *,
+    lease: timedelta = LEASE,
+    owner: str | None = None,
 ) -> list[Message]:
     """The oldest due signals, at most the oldest waiting one of each workflow, leased."""
-    return claim_messages(session, "out", limit, now, lease)
+    return claim_messages(session, "out", limit, now, lease, owner)
 
 
 def done(session: Session, ids: Iterable[int], now: datetime) -> None:

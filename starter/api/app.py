@@ -26,6 +26,7 @@ from starter.api import (
     policies,
     promises,
     reports,
+    tracking,
     webhooks,
 )
 from starter.api.context import BODIES, Services, Wakeup
@@ -101,6 +102,7 @@ def create_app(
         decisions,
         reports,
         policies,
+        tracking,
     ):
         app.include_router(module.router, prefix="/v1")
     app.include_router(operations.router)

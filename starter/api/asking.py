@@ -41,6 +41,11 @@ Build = Callable[[Session, Order, OrderPage], Model]
 Target = Callable[[OrderPage], str]
 
 
+def event_of(order_id: str, request_id: str) -> str:
+    """The inbox's id of a request to an order."""
+    return f"{workflow_of(order_id)}/{request_id}"
+
+
 def request_id_of(request: Request, asked: str | None) -> str:
     """The caller's own id for this request (header, then body), else a new one."""
     header = request.headers.get(IDEMPOTENCY_HEADER)
@@ -148,7 +153,7 @@ def _put(
         session,
         kind="signal",
         connection_id=PEOPLE,
-        event_id=f"{own}/{request_id}",
+        event_id=event_of(page.order_id, request_id),
         stream=workflow_id,
         workflow_id=workflow_id,
         name=name,

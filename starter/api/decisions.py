@@ -1,14 +1,18 @@
 """Every decision can be read, explained and replayed from its record."""
 
-from fastapi import APIRouter
+from typing import Annotated
+
+from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse
 
 from domain.routing.decision import KERNEL_VERSION
 from domain.routing.explain import explain
 from domain.routing.solve import decide
+from domain.values import ID_PATTERN
 from starter.api.context import PathId, Services, TheCaller, TheServices
 from starter.auth import ANALYST, INTAKE, OPERATIONS, SUPPORT, Caller, require
-from store import decisions
+from starter.differences import differences, plan_facts
+from store import decisions, policies
 from store.decisions import DecisionRecord
 from store.engine import reading
 
@@ -35,6 +39,32 @@ def explanation(decision_id: PathId, services: TheServices, caller: TheCaller) -
     record = _load(decision_id, services, caller)
     text = explain(record.decision, record.request)
     return JSONResponse({"decision_id": decision_id, "explanation": text})
+
+
+@router.get("/{decision_id}/diff")
+def diff(
+    decision_id: PathId,
+    policy: Annotated[str, Query(pattern=ID_PATTERN)],
+    services: TheServices,
+    caller: TheCaller,
+) -> JSONResponse:
+    """Decide again on what was known then, under another policy version: what would change."""
+    record = _load(decision_id, services, caller)
+    with reading(services.engine) as session:
+        other = policies.routing_policy(session, policy)
+    again = decide(record.request, record.snapshot, other)
+    return JSONResponse(
+        {
+            "decision_id": decision_id,
+            "policy": policy,
+            "same_plan": record.decision.plan == again.plan,
+            "changes": [
+                change.as_json()
+                for change in differences(plan_facts(record.decision), plan_facts(again))
+            ],
+            "explanation": explain(again, record.request),
+        }
+    )
 
 
 @router.get("/{decision_id}/replay")

@@ -27,3 +27,16 @@ def order_links(settings: Settings, order_id: str) -> dict[str, str]:
         "self": f"{settings.base_url}/v1/orders/{quote(order_id, safe='')}",
         "temporal_ui": temporal_link(settings, workflow_of(order_id)),
     }
+
+
+def page_links(
+    settings: Settings, decision_id: str | None, tracking_token: str | None
+) -> dict[str, str]:
+    """Where an order's last decision is explained, and where its customer follows it."""
+    found = {}
+    if decision_id is not None:
+        path = f"/v1/decisions/{quote(decision_id, safe='')}/explain"
+        found["decision"] = f"{settings.base_url}{path}"
+    if tracking_token is not None:
+        found["track"] = f"{settings.base_url}/v1/track/{quote(tracking_token, safe='')}"
+    return found

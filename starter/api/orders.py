@@ -5,10 +5,12 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, Response
+from sqlalchemy.orm import Session
 
 from domain.orders import Order, OrderType
 from domain.stages import Stage
 from domain.values import ID_PATTERN
+from starter.api.asking import PEOPLE, event_of
 from starter.api.context import (
     PathId,
     Services,
@@ -19,12 +21,13 @@ from starter.api.context import (
     read_body,
     services_of,
 )
-from starter.api.links import order_links
+from starter.api.links import order_links, page_links
 from starter.api.problems import ProblemError
 from starter.auth import INTAKE, Caller, require
 from starter.intake import Accepted
-from store import approvals
+from store import approvals, inbox, tracking
 from store import orders as order_store
+from store.approvals import Vote
 from store.engine import reading
 
 router = APIRouter(tags=["orders"])
@@ -134,13 +137,31 @@ def list_orders(
 
 @router.get("/orders/{order_id}")
 def show_order(order_id: PathId, services: TheServices, caller: TheCaller) -> JSONResponse:
-    """An order's quantities, stage, holds, attention, promise, fulfillments and story."""
+    """An order's quantities, stage, holds, attention, promise, approvals, fulfillments, story."""
     _require_reader(caller)
     with reading(services.engine) as session:
         page = order_store.order_page(session, order_id)
+        asked = approvals.levels(session, order_id)
+        votes = [
+            _with_comment(session, order_id, vote) for vote in approvals.votes(session, order_id)
+        ]
+        token = tracking.tracking_token(session, order_id)
     body = page.model_dump(mode="json")
-    body["links"] = order_links(services.settings, order_id)
+    body["approvals"] = {
+        "levels": [level.model_dump(mode="json") for level in asked],
+        "votes": [vote.model_dump(mode="json") for vote in votes],
+    }
+    body["links"] = order_links(services.settings, order_id) | page_links(
+        services.settings, page.decision_id, token
+    )
     return JSONResponse(body)
+
+
+def _with_comment(session: Session, order_id: str, vote: Vote) -> Vote:
+    """The vote with the words that came with it; they stay where they came in."""
+    kept = inbox.payload_of_event(session, PEOPLE, event_of(order_id, vote.request_id))
+    comment = kept.get("comment", "") if isinstance(kept, dict) else ""
+    return vote.model_copy(update={"comment": comment})
 
 
 @router.get("/approvals")

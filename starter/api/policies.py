@@ -12,9 +12,10 @@ from domain.process_policy import ProcessPolicy
 from domain.routing.policy import RoutingPolicy
 from domain.values import Id, Model
 from starter.api.context import PathId, RawBody, TheCaller, TheServices, body_as, json_body
-from starter.api.problems import InvalidDocumentError, field_errors
+from starter.api.problems import InvalidDocumentError, ProblemError, field_errors
 from starter.auth import ANALYST, OPERATIONS, SUPPORT, require
-from store import policies
+from starter.differences import differences, whole_policy
+from store import pins, policies
 from store.engine import reading, transaction
 from store.policies import Scope
 
@@ -98,8 +99,33 @@ def activate(
 
 @router.post("/{version}/deactivate")
 def deactivate(version: PathId, services: TheServices, caller: TheCaller) -> JSONResponse:
-    """End all activations of a version; the one before holds again for new orders."""
+    """End all activations of a version; the one before holds again.
+
+    For new orders, and for those not released yet: they are pinned to what is active for them now,
+    as their stories tell. Orders for which nothing else is active keep it, and are named.
+    """
     require(caller, OPERATIONS)
     with transaction(services.engine) as session:
-        policies.deactivate(session, version, services.clock())
-    return JSONResponse({"version": version, "status": "inactive"})
+        withdrawal = pins.withdraw(session, version, services.clock())
+    body = {"version": version, "status": "inactive", **withdrawal.model_dump(mode="json")}
+    return JSONResponse(body)
+
+
+@router.get("/{version}/diff/{other}")
+def diff(version: PathId, other: PathId, services: TheServices, caller: TheCaller) -> JSONResponse:
+    """What differs from one version to another, field by field."""
+    require(caller, OPERATIONS, SUPPORT, ANALYST)
+    with reading(services.engine) as session:
+        kind, before = policies.load_policy(session, version)
+        other_kind, after = policies.load_policy(session, other)
+    if kind != other_kind:
+        raise ProblemError(409, f"'{version}' is a {kind} policy, '{other}' a {other_kind} policy")
+    changes = differences(whole_policy(kind, before), whole_policy(kind, after))
+    return JSONResponse(
+        {
+            "from": version,
+            "to": other,
+            "kind": kind,
+            "changes": [change.as_json() for change in changes],
+        }
+    )

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 
+from config.wording import plain_words
 from domain.errors import (
     ConflictError,
     DomsError,
@@ -78,20 +79,17 @@ def field_errors(error: ValidationError | RequestValidationError) -> list[FieldE
 
     A list whose only item is bad is also reported as too short; that is left out.
     """
-    found = [(tuple(item["loc"]), str(item["type"]), str(item["msg"])) for item in error.errors()]
+    found = [(tuple(item["loc"]), str(item["type"]), plain_words(item)) for item in error.errors()]
     places = [loc for loc, _, _ in found]
     return [
-        _field_error(loc, kind, message)
+        _field_error(loc, message)
         for loc, kind, message in found
         if not (kind in _NOISE and any(len(p) > len(loc) and p[: len(loc)] == loc for p in places))
     ]
 
 
-def _field_error(loc: tuple[int | str, ...], kind: str, message: str) -> FieldError:
+def _field_error(loc: tuple[int | str, ...], message: str) -> FieldError:
     path = ".".join(str(part) for part in loc)
-    if kind == "extra_forbidden":
-        return FieldError(path, "unknown field")
-    message = message.removeprefix("Value error, ")
     own = _OWN_PATH.match(message)
     if own:
         path = f"{path}.{own.group(1)}" if path else own.group(1)

@@ -55,7 +55,7 @@ def _only_order(text: str, start: int, line_number: int | None = None) -> Loaded
     try:
         value, end = _decode(text, start)
     except ValueError as error:
-        return LoadedOrder(line, error=_broken(error, text, one_line=line_number is not None))
+        return LoadedOrder(line, error=_broken(error, None if line_number else line, text))
     if text[_skip_blank(text, end) :]:
         return LoadedOrder(line, error="more text follows the order; several orders need an array")
     return _order(line, value)
@@ -71,7 +71,7 @@ def _array_items(text: str, start: int) -> Iterator[LoadedOrder]:
         try:
             value, end = _decode(text, position)
         except ValueError as error:
-            yield LoadedOrder(line, error=f"{_broken(error, text)}; the rest was not read")
+            yield LoadedOrder(line, error=f"{_broken(error, line, text)}; the rest was not read")
             return
         yield _order(line, value)
         end = _skip_blank(text, end)
@@ -98,10 +98,15 @@ def _decode(text: str, start: int) -> tuple[Any, int]:
         raise ValueError("nested too deeply") from error
 
 
-def _broken(error: ValueError, text: str, *, one_line: bool = False) -> str:
+def _broken(error: ValueError, line: int | None, text: str) -> str:
+    """What is wrong and where; `line`, on which the order starts, is named with it anyway.
+
+    None: the text is one line of the file.
+    """
     if not isinstance(error, json.JSONDecodeError):
         return f"broken JSON: {error}"
-    where = f"column {error.colno}" if one_line else f"line {error.lineno} column {error.colno}"
+    is_elsewhere = line is not None and error.lineno != line
+    where = f"line {error.lineno} column {error.colno}" if is_elsewhere else f"column {error.colno}"
     ended = " (the text ends here)" if error.pos >= len(text.rstrip()) else ""
     return f"broken JSON at {where}: {error.msg}{ended}"
 

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ FIRST_CONTACT_SECONDS = 3.0
 _FIRST_PAUSE_SECONDS = 0.25
 _LONGEST_PAUSE_SECONDS = 5.0
 _PAGE = 500
+_OWN_LINE = re.compile(r"line (\d+): (.+)", re.DOTALL)
 
 
 class SubmissionStoppedError(FinalError):
@@ -40,8 +42,11 @@ class Refusal:
     def lines(self) -> Iterator[str]:
         """One readable line for each error."""
         for path, message in self.errors:
-            where = f"line {self.line_number}" + (f" ({self.order_id})" if self.order_id else "")
-            yield f"{where}: {path}: {message}" if path else f"{where}: {message}"
+            # A file's own error says on which of the order's lines it is.
+            own = _OWN_LINE.match(message)
+            number, text = own.groups() if own else (self.line_number, message)
+            where = f"line {number}" + (f" ({self.order_id})" if self.order_id else "")
+            yield f"{where}: {path}: {text}" if path else f"{where}: {text}"
 
     def as_json(self) -> dict[str, Any]:
         """The same for a program."""

@@ -44,7 +44,13 @@ from store.tables.stock import (
     SupplyRow,
     VelocityRow,
 )
-from store.tables.system import ApiKeyRow, MessageRow, PolicyActivationRow, PolicyRow
+from store.tables.system import (
+    ApiKeyRow,
+    DispatcherRow,
+    MessageRow,
+    PolicyActivationRow,
+    PolicyRow,
+)
 
 __all__ = [
     "AddressRow",
@@ -58,6 +64,7 @@ __all__ = [
     "CoolOffRow",
     "DecisionRow",
     "DiscrepancyRow",
+    "DispatcherRow",
     "DistributionGroupRow",
     "ExchangeRateRow",
     "ExclusionRow",

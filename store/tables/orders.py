@@ -16,6 +16,7 @@ class OrderRow(SQLModel, table=True):
     __table_args__ = (
         UniqueConstraint("source", "external_id", name="uq_orders_external"),
         Index("ix_orders_newest", "received_at", "order_id"),
+        Index("ix_orders_tracking", "tracking_token", unique=True),
         Index("ix_orders_stage", "stage", "received_at", "order_id"),
         Index(
             "ix_orders_open",
@@ -59,6 +60,9 @@ class OrderRow(SQLModel, table=True):
     awaits: str = ""
     closed: bool = False
     updated_at: datetime = Field(sa_type=UtcDateTime)
+    routing_policy: str | None = None
+    process_policy: str | None = None
+    tracking_token: str | None = None
 
 
 class OrderVersionRow(SQLModel, table=True):

@@ -52,9 +52,20 @@ class MessageRow(SQLModel, table=True):
     attempts: int = 0
     next_at: datetime = Field(sa_type=UtcDateTime)
     claimed_until: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    claimed_by: str | None = None
     error: str | None = None
     received_at: datetime = Field(sa_type=UtcDateTime)
     done_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class DispatcherRow(SQLModel, table=True):
+    """A process that claims messages, and when it last said that it lives."""
+
+    __tablename__ = "dispatchers"
+    owner: str = Field(primary_key=True)
+    host: str
+    process: int
+    beat_at: datetime = Field(sa_type=UtcDateTime)
 
 
 class PolicyRow(SQLModel, table=True):

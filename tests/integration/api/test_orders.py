@@ -320,13 +320,13 @@ BAD_COMMANDS: list[tuple[str, dict[str, Any], dict[str, str]]] = [
         {"expires_at": "2026-03-01T00:00:00Z"},
         {"path": "expires_at", "message": "lies in the past"},
     ),
-    ("resume", {"choice": "retry"}, {"path": "park_id", "message": "Field required"}),
+    ("resume", {"choice": "retry"}, {"path": "park_id", "message": "must be given"}),
     (
         "resume",
         {"park_id": "pick-1", "choice": "dance"},
         {
             "path": "choice",
-            "message": "Input should be 'retry', 'skip', 'reroute', 'reship' or 'cancel'",
+            "message": "must be 'retry', 'skip', 'reroute', 'reship' or 'cancel'",
         },
     ),
     (
@@ -334,7 +334,7 @@ BAD_COMMANDS: list[tuple[str, dict[str, Any], dict[str, str]]] = [
         {"verdict": "approve", "level": "first"},
         {
             "path": "level",
-            "message": "Input should be a valid integer, unable to parse string as an integer",
+            "message": "must be a whole number",
         },
     ),
     (

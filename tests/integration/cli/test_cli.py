@@ -158,7 +158,7 @@ def test_a_wrong_setting_is_named_by_its_variable(
 
     assert main(["order", "show", "W-1"]) == 1
 
-    assert capsys.readouterr().err.startswith("doms: DOMS_API_PORT: Input should be a valid")
+    assert capsys.readouterr().err.startswith("doms: DOMS_API_PORT: must be a whole")
 
 
 def test_an_order_is_shown_with_its_units_parcels_and_what_a_person_can_answer(

@@ -55,7 +55,7 @@ def test_orders_before_broken_json_in_an_array_are_kept_and_the_place_is_named(
         LoadedOrder(1, document={"order_id": "A-1"}),
         LoadedOrder(
             2,
-            error="broken JSON at line 2 column 14: Expecting ':' delimiter; the rest was not read",
+            error="broken JSON at column 14: Expecting ':' delimiter; the rest was not read",
         ),
     ]
 
@@ -71,7 +71,7 @@ def test_orders_before_broken_json_in_an_array_are_kept_and_the_place_is_named(
         (
             b'{"a": ',
             1,
-            "broken JSON at line 1 column 7: Expecting value (the text ends here)",
+            "broken JSON at column 7: Expecting value (the text ends here)",
         ),
     ],
 )
