@@ -16,7 +16,7 @@ from domain.routing.decision import Decision, DecisionRequest, Snapshot
 from domain.routing.explain import explain
 from domain.routing.policy import RoutingPolicy
 from domain.routing.solve import decide
-from store import decisions, network, orders, pins, policies, reservations
+from store import decisions, holds, network, orders, pins, policies, reservations
 from store.snapshot import build_snapshot
 
 
@@ -37,11 +37,14 @@ def decide_for(
     """Build the snapshot and decide; nothing is written."""
     skus = sorted({line.sku for line in order.lines if wanted.units.get(line.line_id, 0) > 0})
     snapshot = build_snapshot(session, skus, now)
+    own = wanted.own_units
+    if not own and order.reservation_id is not None:
+        own = holds.own_units(session, order.order_id)
     # Units granted at a node are reserved there already, so no cool-off may send them elsewhere.
     cooling = () if wanted.own_units else tuple(reservations.cool_offs(session, skus, now))
     request = decision_request(
         orders.at_current_addresses(session, order),
-        wanted.model_copy(update={"exclusions": (*wanted.exclusions, *cooling)}),
+        wanted.model_copy(update={"exclusions": (*wanted.exclusions, *cooling), "own_units": own}),
         now,
         snapshot.base_currency,
         snapshot.exchange_rates,

@@ -8,7 +8,7 @@ from temporalio import activity
 from domain.events import FulfillmentProgress
 from domain.plans import FulfillmentView, OrderView, TimelineEntry
 from domain.values import Id, Model, UtcTime
-from store import fulfillments, orders, outbox, timeline
+from store import fulfillments, holds, orders, outbox, timeline
 
 
 class OrderRecord(Model):
@@ -53,6 +53,9 @@ def write_order(session: Session, record: OrderRecord) -> None:
     """Write the order's view if it is newer, and the new lines of its story."""
     if record.view is not None:
         orders.record_order(session, record.view, now(record))
+        if record.view.closed:
+            # What its cart held and it never reserved.
+            holds.free_bound(session, record.order_id, now=now(record))
     if record.timeline:
         timeline.note(session, record.order_id, record.timeline)
 

@@ -11,8 +11,11 @@ from domain.planning import Wanted
 from domain.plans import Plan, PlanLine
 from domain.routing.decision import Purpose
 from domain.values import DerivedId, Id, Model, Quantity, UtcTime
-from store import orders, reservations
+from store import holds, orders, reservations
 from store.engine import transaction
+from store.reserving import Ask, Reserver
+
+HOLDS_AT_ONCE = 200
 
 
 class ReserveTask(OrderRecord):
@@ -67,6 +70,13 @@ class Dropped(Model):
     units: dict[str, int]
 
 
+class HoldsEnded(Model):
+    """How many holds were ended, and whether more may be over."""
+
+    ended: int
+    has_more: bool
+
+
 class GrantTask(OrderTask):
     """Turn units granted to a backorder into a reserved plan."""
 
@@ -81,20 +91,20 @@ class ReserveActivities:
     def __init__(self, context: Context) -> None:
         """Keep the engine."""
         self._engine = context.engine
+        self._reserver = Reserver(context.engine)
 
     @activity.defn(name="reserve")
     def reserve(self, task: ReserveTask) -> Reserved:
         """Take the plan whole, or refuse and say where it is short."""
+        at = now(task)
+        # Another step's thread may write this: the time is this step's all the same.
+        record = task.model_copy(update={"at": at})
+        key = f"{task.order_id}/reserve/{task.plan.plan_version}"
         try:
-            with transaction(self._engine) as session:
-                reservation_id = reservations.reserve_plan(
-                    session,
-                    task.order_id,
-                    task.plan,
-                    key=f"{task.order_id}/reserve/{task.plan.plan_version}",
-                    now=now(),
-                )
-                write_order(session, task)
+            reservation_id = self._reserver.reserve(
+                Ask(task.order_id, task.plan, key, at),
+                lambda session: write_order(session, record),
+            )
         except ShortageError as shortage:
             return Reserved(refused=shortage.short)
         return Reserved(reservation_id=reservation_id)
@@ -106,6 +116,13 @@ class ReserveActivities:
         with transaction(self._engine) as session:
             reservations.free_reserved(session, task.order_id, units, key=task.key, now=now())
             write_order(session, task)
+
+    @activity.defn(name="expire_holds")
+    def expire_holds(self) -> HoldsEnded:
+        """End some of the holds whose time is over."""
+        with transaction(self._engine) as session:
+            ended = holds.expire(session, now=now(), limit=HOLDS_AT_ONCE)
+        return HoldsEnded(ended=ended, has_more=ended == HOLDS_AT_ONCE)
 
     @activity.defn(name="backorder")
     def backorder(self, task: BackorderTask) -> None:
@@ -121,6 +138,8 @@ class ReserveActivities:
                 key=task.key,
                 now=now(),
             )
+            # What a cart holds and routing could not use must not wait with the order.
+            holds.free_bound(session, task.order_id, now=now())
             write_order(session, task)
 
     @activity.defn(name="drop_backorder")

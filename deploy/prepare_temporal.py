@@ -1,4 +1,4 @@
-"""One-shot of a deployment: the Temporal namespace, its retention and its search attributes.
+"""One-shot of a deployment: the Temporal namespace, its search attributes, doms's schedules.
 
     python deploy/prepare_temporal.py
 
@@ -23,6 +23,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from config.settings import Settings, load_settings
 from worker.composition import connect
+from worker.schedules import make_schedules
 from workflows.search_attributes import SEARCH_ATTRIBUTES
 
 PATIENCE_SECONDS = 60.0
@@ -85,7 +86,9 @@ async def _add_missing(client: Client) -> list[str]:
 
 async def _main() -> int:
     settings = load_settings()
-    added = await prepare(await connect(settings), settings)
+    client = await connect(settings)
+    added = await prepare(client, settings)
+    await make_schedules(client, settings.orders_task_queue)
     print(f"the namespace is ready; {len(added)} search attributes added")
     return 0
 

@@ -29,10 +29,11 @@ from domain.values import MAX_QUANTITY
 from integrations import capture as vendors
 from integrations.errors import QuarantineError
 from starter.api.problems import FieldError, InvalidDocumentError, field_errors
-from store import decisions, inbox, policies
+from store import decisions, holds, inbox, policies
 from store import network as network_store
 from store import orders as order_store
 from store.engine import reading, transaction
+from store.orders import Outcome
 
 AS_ORDERED = "as_ordered"
 MOST_REASON = 1_000
@@ -258,6 +259,8 @@ class Intake:
             now=self._clock(),
             pins=pins_of(session, order, self._clock()),
         )
+        if order.reservation_id and kept.outcome in {Outcome.NEW, Outcome.AMENDMENT}:
+            holds.bind(session, order.reservation_id, kept.order_id, now=self._clock())
         return Accepted(
             kept.outcome, kept.order_id, kept.version, kept.workflow_id, kept.reason or ""
         )

@@ -17,7 +17,7 @@ from config.settings import Settings
 from domain.plans import TimelineEntry
 from domain.stages import Attention
 from starter.api.metrics import SWEEPS, SWEPT, SWEPT_AT
-from store import holds, recovery, timeline
+from store import recovery, timeline
 from store.engine import reading, transaction
 from store.orders import OpenOrder, open_orders
 
@@ -99,10 +99,8 @@ class Sweeper:
         return counted
 
     def next_orders(self) -> Sequence[OpenOrder]:
-        """End what carts hold too long, and read the open orders this sweep looks at."""
+        """Read the open orders this sweep looks at."""
         now = self._clock()
-        with transaction(self._engine) as session:
-            holds.expire(session, now=now)
         with reading(self._engine) as session:
             waiting = open_orders(session, now - SETTLING)
         waiting.sort(key=lambda order: order.order_id)

@@ -41,7 +41,7 @@ _CHECKS = {
     "positions_unlike_holds": statement(
         "SELECT count(*) FROM (SELECT node_id, sku FROM ("
         "SELECT node_id, sku, held FROM positions UNION ALL"
-        " SELECT node_id, sku, -quantity FROM holds) AS sides"
+        " SELECT node_id, sku, -quantity FROM hold_lines WHERE counted) AS sides"
         " GROUP BY node_id, sku HAVING sum(held) <> 0) AS astray"
     ),
     "open_reservations_of_closed_orders": statement(

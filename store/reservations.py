@@ -1,82 +1,40 @@
 """What orders take from stock and capacity, and give back: all of it, or nothing, and once."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
 from sqlalchemy.orm import Session
 
-from domain.errors import ConflictError, ShortageError, UnknownReferenceError
+from domain.errors import ConflictError, UnknownReferenceError
 from domain.fulfillments import FulfillmentOrder
-from domain.plans import Plan
 from domain.routing.decision import Exclusion
 from store import ledger
-from store.capacity import give_back_capacity, take_capacity
-from store.columns import changed, query, statement
+from store.capacity import give_back_capacity
+from store.columns import query, statement
 from store.engine import is_sqlite
 from store.fulfillments import add_fulfillments
 from store.ledger import Cause, Changes, lock_positions
 from store.operations import claim, finish, forget
+from store.reservation_rows import ReservationRow as _Row
+from store.reservation_rows import (
+    add_back,
+    free_units,
+    locked_fulfillment,
+    locked_reservations,
+    settle_plans,
+    update_rows,
+)
+from store.reservation_rows import load_plan as load_plan
+from store.reservation_rows import plan_state as plan_state
+from store.reservation_rows import reserved_plan as reserved_plan
+from store.reservation_rows import save_plan as save_plan
+from store.reserving import reserve_plan as reserve_plan
 
 Effect = Literal["shelf", "suspect", "damaged"]
 Units = tuple[int | str, str, str, int]
 """(plan version or reservation id, node id, line id, quantity)."""
 
-_COLUMNS = (
-    "reservation_id, line_id, node_id, sku, order_id, plan_version, fulfillment_id, work_date,"
-    " quantity, reserved, released, consumed, freed, granted, counted"
-)
-_INSERT = statement(
-    "INSERT INTO reservations (reservation_id, line_id, node_id, sku, order_id, plan_version,"
-    " work_date, quantity, reserved, released, consumed, freed, granted, counted) VALUES"
-    " (:reservation_id, :line_id, :node_id, :sku, :order_id, :plan_version, :work_date,"
-    " :quantity, :quantity, 0, 0, 0, :granted, :counted)",
-    "reservations",
-)
-_OF_RESERVATIONS = (
-    f"SELECT {_COLUMNS} FROM reservations WHERE reservation_id IN :reservation_ids"  # noqa: S608 (own names)
-    " ORDER BY reservation_id, line_id, node_id"
-)
-_OF_FULFILLMENT = (
-    f"SELECT {_COLUMNS} FROM reservations WHERE fulfillment_id = :fulfillment_id"  # noqa: S608 (own names)
-    " ORDER BY reservation_id, line_id, node_id"
-)
-_LOCK = " FOR UPDATE"
-_ROWS = {
-    (sql, is_locking): query(
-        sql + (_LOCK if is_locking else ""), "reservations", lists=["reservation_ids"]
-    )
-    for sql in (_OF_RESERVATIONS, _OF_FULFILLMENT)
-    for is_locking in (True, False)
-}
-_UPDATE = statement(
-    "UPDATE reservations SET reserved = :reserved, released = :released, consumed = :consumed,"
-    " freed = :freed, fulfillment_id = :fulfillment_id WHERE reservation_id = :reservation_id"
-    " AND line_id = :line_id AND node_id = :node_id",
-    "reservations",
-)
-_UNCOUNTED = query(
-    "SELECT sku FROM products WHERE sku IN :skus AND supply_mode <> 'stocked'",
-    "products",
-    lists=["skus"],
-)
-_SAVE_PLAN = statement(
-    "INSERT INTO plans (order_id, plan_version, state, document, saved_at)"
-    " VALUES (:order_id, :plan_version, :state, :document, :saved_at)"
-    " ON CONFLICT (order_id, plan_version) DO UPDATE SET state = excluded.state,"
-    " document = excluded.document, saved_at = excluded.saved_at"
-    " WHERE plans.state = 'planned'",
-    "plans",
-)
-_PLAN = query(
-    "SELECT state, document FROM plans WHERE order_id = :order_id AND plan_version = :plan_version",
-    "plans",
-)
-_PLAN_STATE = statement(
-    "UPDATE plans SET state = :state WHERE order_id = :order_id AND plan_version = :plan_version",
-    "plans",
-)
 _ADD_BACKORDER = statement(
     "INSERT INTO backorders (order_id, line_id, sku, quantity, demand_class, promise_at, since)"
     " VALUES (:order_id, :line_id, :sku, :quantity, :demand_class, :promise_at, :since)"
@@ -89,7 +47,7 @@ _BACKORDERED = (
     "SELECT line_id, quantity FROM backorders WHERE order_id = :order_id ORDER BY line_id"
 )
 _BACKORDERED_SQLITE = query(_BACKORDERED, "backorders")
-_BACKORDERED_LOCKING = query(f"{_BACKORDERED}{_LOCK}", "backorders")
+_BACKORDERED_LOCKING = query(f"{_BACKORDERED} FOR UPDATE", "backorders")
 _DROP_BACKORDER = statement(
     "UPDATE backorders SET quantity = quantity - :quantity"
     " WHERE order_id = :order_id AND line_id = :line_id",
@@ -118,108 +76,6 @@ _COOL_OFFS = query(
 )
 
 
-@dataclass
-class _Row:
-    """A reservation row while its units move."""
-
-    reservation_id: str
-    line_id: str
-    node_id: str
-    sku: str
-    order_id: str
-    plan_version: int | None
-    fulfillment_id: str | None
-    work_date: str | None
-    quantity: int
-    reserved: int
-    released: int
-    consumed: int
-    freed: int
-    granted: bool
-    counted: bool
-
-    @property
-    def bucket(self) -> str:
-        """The stock bucket its reserved units stand in."""
-        return "claimed" if self.granted else "reserved"
-
-    @property
-    def live(self) -> int:
-        """Units not freed."""
-        return self.quantity - self.freed
-
-
-def save_plan(session: Session, order_id: str, plan: Plan, *, now: datetime) -> None:
-    """Keep a plan that takes no stock yet. Raises ConflictError when it was reserved already."""
-    _store_plan(session, order_id, plan, "planned", now)
-
-
-def load_plan(session: Session, order_id: str, plan_version: int) -> Plan:
-    """A plan of the order. Raises UnknownReferenceError."""
-    return Plan.model_validate(_plan_row(session, order_id, plan_version).document)
-
-
-def reserved_plan(session: Session, order_id: str, plan_version: int) -> Plan | None:
-    """The plan of that version once it was reserved, whatever became of it; None before."""
-    row = session.execute(_PLAN, {"order_id": order_id, "plan_version": plan_version}).one_or_none()
-    if row is None or row.state == "planned":
-        return None
-    return Plan.model_validate(row.document)
-
-
-def plan_state(session: Session, order_id: str, plan_version: int) -> str:
-    """`planned`, `reserved`, `released` or `freed`. Raises UnknownReferenceError."""
-    return str(_plan_row(session, order_id, plan_version).state)
-
-
-def _plan_row(session: Session, order_id: str, plan_version: int) -> Any:
-    row = session.execute(_PLAN, {"order_id": order_id, "plan_version": plan_version}).one_or_none()
-    if row is None:
-        raise UnknownReferenceError(f"order '{order_id}' has no plan {plan_version}")
-    return row
-
-
-def reserve_plan(
-    session: Session,
-    order_id: str,
-    plan: Plan,
-    *,
-    key: str,
-    now: datetime,
-    replaces: Iterable[str] = (),
-) -> str:
-    """Take exactly the plan's stock and capacity; the reservation's id.
-
-    Reservations in `replaces` (an older plan of the order, grants) are freed first, so their units
-    and capacity can be used again and nobody else gets in between. Raises ShortageError with
-    every (node, SKU) that had too little, and (node, '') for capacity, and ConflictError when that
-    plan version was reserved under another key; the caller's transaction must then roll back.
-    """
-    reservation_id = f"{order_id}-r{plan.plan_version}"
-    if not claim(session, key, "reserve_plan", now, reservation_id).is_new:
-        return reservation_id
-    rows = _rows_of_plan(session, reservation_id, order_id, plan)
-    old = list(replaces)
-    if old:
-        _free_whole(session, order_id, old, rows, Cause(key, now, "replace", order_id))
-    stock: dict[tuple[str, str], int] = {}
-    capacity: dict[tuple[str, str], int] = {}
-    for row in rows:
-        if row["counted"]:
-            _count_up(stock, (row["node_id"], row["sku"]), row["quantity"])
-        _count_up(capacity, (row["node_id"], row["work_date"]), row["quantity"])
-    # A key of its own: with `replaces` the same bucket may change twice in one operation.
-    cause = Cause(f"{key}/take" if old else key, now, "reserve", order_id)
-    short = ledger.take(session, stock, cause, bucket="reserved")
-    full = take_capacity(session, capacity)
-    if short or full:
-        raise _shortage(short, full)
-    if rows:
-        session.execute(_INSERT, rows)
-    _store_plan(session, order_id, plan, "reserved", now)
-    return reservation_id
-
-
 def free_reserved(
     session: Session, order_id: str, units: Iterable[Units], *, key: str, now: datetime
 ) -> None:
@@ -236,7 +92,7 @@ def free_reserved(
             raise ValueError(f"{quantity} units of line {line_id} cannot be freed")
         reservation_id = f"{order_id}-r{source}" if isinstance(source, int) else source
         _count_up(wanted, (reservation_id, line_id, node_id), quantity)
-    rows = _locked_reservations(session, {reservation_id for reservation_id, _, _ in wanted})
+    rows = locked_reservations(session, {reservation_id for reservation_id, _, _ in wanted})
     _free(session, order_id, rows, wanted, Cause(key, now, "free", order_id))
 
 
@@ -257,12 +113,11 @@ def claim_release(
     if not claim(session, key, "claim_release", now, True).is_new:
         return True
     reservation_id = f"{order_id}-r{plan_version}"
-    rows = _locked_reservations(session, {reservation_id})
+    rows = locked_reservations(session, {reservation_id})
     by_place = {(row.line_id, row.node_id): row for row in rows}
-    state = session.execute(
-        _PLAN, {"order_id": order_id, "plan_version": plan_version}
-    ).one_or_none()
-    if state is None or state.state != "reserved" or not _fits(fulfillments, by_place):
+    # A plan whose units are still reserved is the current one; an empty one has none to look at.
+    is_current = bool(fulfillments) or reserved_plan(session, order_id, plan_version) is not None
+    if not is_current or not _fits(fulfillments, by_place):
         forget(session, key)
         return False
     changes: Changes = {}
@@ -275,9 +130,9 @@ def claim_release(
             if row.counted:
                 ledger.add(changes, row.node_id, row.sku, "reserved", -line.quantity)
                 ledger.add(changes, row.node_id, row.sku, "released", line.quantity)
-    _update(session, rows)
+    update_rows(session, rows)
     ledger.apply(session, changes, Cause(key, now, "release", order_id))
-    _settle_plans(session, order_id, rows)
+    settle_plans(session, order_id, rows)
     add_fulfillments(session, plan_version, fulfillments, now)
     return True
 
@@ -298,7 +153,7 @@ def free_released(
     first = claim(session, key, "free_released", now)
     if not first.is_new:
         return _pairs(first.result)
-    rows = _locked_fulfillment(session, fulfillment_id)
+    rows = locked_fulfillment(session, fulfillment_id)
     left = _usable(session, rows)
     changes: Changes = {}
     back: dict[tuple[str, str], tuple[int, int]] = {}
@@ -311,7 +166,7 @@ def free_released(
             if row.counted:
                 _book_freed(changes, left, row, units, effect)
             if effect == "shelf" and row.work_date is not None:
-                _add_back(back, rows, row, units)
+                add_back(back, rows, row, units)
     _book(session, rows, changes, Cause(key, now, "give_up", _order(rows), fulfillment_id))
     give_back_capacity(session, back)
     result = sorted(freed.items())
@@ -334,7 +189,7 @@ def consume(
     first = claim(session, key, "consume", now)
     if not first.is_new:
         return _pairs(first.result)
-    rows = _locked_fulfillment(session, fulfillment_id)
+    rows = locked_fulfillment(session, fulfillment_id)
     left = _usable(session, rows)
     changes: Changes = {}
     consumed: dict[str, int] = {}
@@ -450,91 +305,6 @@ def _order(rows: Sequence[_Row]) -> str | None:
     return rows[0].order_id if rows else None
 
 
-def _shortage(short: Sequence[tuple[str, str]], full: Sequence[str]) -> ShortageError:
-    refusals = (*short, *((node_id, "") for node_id in full))
-    parts = [
-        f"{sku} at {node_id}" if sku else f"capacity of {node_id}" for node_id, sku in refusals
-    ]
-    return ShortageError(f"not enough: {', '.join(parts)}", short=refusals)
-
-
-def _rows_of_plan(
-    session: Session, reservation_id: str, order_id: str, plan: Plan
-) -> list[dict[str, Any]]:
-    skus = sorted({line.sku for planned in plan.fulfillments for line in planned.lines})
-    uncounted = set(session.execute(_UNCOUNTED, {"skus": skus}).scalars()) if skus else set()
-    rows: dict[tuple[str, str], dict[str, Any]] = {}
-    for planned in plan.fulfillments:
-        for line in planned.lines:
-            row = rows.setdefault(
-                (line.line_id, planned.node_id),
-                {
-                    "reservation_id": reservation_id,
-                    "line_id": line.line_id,
-                    "node_id": planned.node_id,
-                    "sku": line.sku,
-                    "order_id": order_id,
-                    "plan_version": plan.plan_version,
-                    "work_date": planned.work_date,
-                    "quantity": 0,
-                    "granted": False,
-                    "counted": line.sku not in uncounted,
-                },
-            )
-            if row["work_date"] != planned.work_date:
-                raise ConflictError(
-                    f"plan {plan.plan_version} uses {planned.node_id} for line {line.line_id}"
-                    " on two work dates"
-                )
-            row["quantity"] += line.quantity
-    return list(rows.values())
-
-
-def _store_plan(session: Session, order_id: str, plan: Plan, state: str, now: datetime) -> None:
-    row = {
-        "order_id": order_id,
-        "plan_version": plan.plan_version,
-        "state": state,
-        "document": plan.model_dump(mode="json"),
-        "saved_at": now,
-    }
-    if not changed(session, _SAVE_PLAN, row):
-        raise ConflictError(f"order '{order_id}' has reserved plan {plan.plan_version} before")
-
-
-def _locked_reservations(session: Session, reservation_ids: set[str]) -> list[_Row]:
-    sql = _ROWS[_OF_RESERVATIONS, not is_sqlite(session)]
-    rows = session.execute(sql, {"reservation_ids": sorted(reservation_ids)})
-    return [_Row(*row) for row in rows]
-
-
-def _locked_fulfillment(session: Session, fulfillment_id: str) -> list[_Row]:
-    sql = _ROWS[_OF_FULFILLMENT, not is_sqlite(session)]
-    return [_Row(*row) for row in session.execute(sql, {"fulfillment_id": fulfillment_id})]
-
-
-def _update(session: Session, rows: Sequence[_Row]) -> None:
-    if rows:
-        session.execute(_UPDATE, [vars(row) for row in rows])
-
-
-def _free_whole(
-    session: Session,
-    order_id: str,
-    reservation_ids: Sequence[str],
-    wanted_rows: Sequence[dict[str, Any]],
-    cause: Cause,
-) -> None:
-    rows = _locked_reservations(session, set(reservation_ids))
-    # Old and new positions are locked together, in order, before any is changed.
-    new = {(row["node_id"], row["sku"]) for row in wanted_rows if row["counted"]}
-    lock_positions(session, new | {(row.node_id, row.sku) for row in rows if row.counted})
-    wanted = {
-        (row.reservation_id, row.line_id, row.node_id): row.reserved for row in rows if row.reserved
-    }
-    _free(session, order_id, rows, wanted, cause)
-
-
 def _free(
     session: Session,
     order_id: str,
@@ -543,8 +313,6 @@ def _free(
     cause: Cause,
 ) -> None:
     by_place = {(row.reservation_id, row.line_id, row.node_id): row for row in rows}
-    changes: Changes = {}
-    back: dict[tuple[str, str], tuple[int, int]] = {}
     for place, quantity in wanted.items():
         row = by_place.get(place)
         if row is None or row.order_id != order_id:
@@ -557,42 +325,11 @@ def _free(
                 f"{row.reservation_id} reserves {row.reserved} units of line {row.line_id} at"
                 f" {row.node_id}: cannot free {quantity}"
             )
-        row.reserved -= quantity
-        row.freed += quantity
-        if row.counted:
-            ledger.add(changes, row.node_id, row.sku, row.bucket, -quantity)
-        if row.work_date is not None:
-            _add_back(back, rows, row, quantity)
-    _update(session, rows)
+    changes, back = free_units(rows, wanted)
+    update_rows(session, rows)
     ledger.apply(session, changes, cause)
     give_back_capacity(session, back)
-    _settle_plans(session, order_id, rows)
-
-
-def _add_back(
-    back: dict[tuple[str, str], tuple[int, int]], rows: Sequence[_Row], row: _Row, quantity: int
-) -> None:
-    # An order counts once per node and date: it is given back with the last of its units there.
-    date = str(row.work_date)
-    is_last = not any(
-        other.live
-        for other in rows
-        if (other.reservation_id, other.node_id, other.work_date)
-        == (row.reservation_id, row.node_id, row.work_date)
-    )
-    units, orders = back.get((row.node_id, date), (0, 0))
-    back[row.node_id, date] = (units + quantity, orders + is_last)
-
-
-def _settle_plans(session: Session, order_id: str, rows: Sequence[_Row]) -> None:
-    for plan_version in sorted({row.plan_version for row in rows if row.plan_version is not None}):
-        mine = [row for row in rows if row.plan_version == plan_version]
-        if any(row.reserved for row in mine):
-            continue
-        state = "released" if any(row.released or row.consumed for row in mine) else "freed"
-        session.execute(
-            _PLAN_STATE, {"order_id": order_id, "plan_version": plan_version, "state": state}
-        )
+    settle_plans(session, order_id, rows)
 
 
 def _fits(fulfillments: Sequence[FulfillmentOrder], by_place: dict[tuple[str, str], _Row]) -> bool:
@@ -638,5 +375,5 @@ def _book_freed(
 
 
 def _book(session: Session, rows: Sequence[_Row], changes: Changes, cause: Cause) -> None:
-    _update(session, rows)
+    update_rows(session, rows)
     ledger.apply(session, changes, cause)

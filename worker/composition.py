@@ -83,6 +83,7 @@ def order_activities(context: Context) -> list[Activity]:
         reserve.backorder,
         reserve.drop_backorder,
         reserve.take_grant,
+        reserve.expire_holds,
         release.claim_release,
         approval.record_approval,
         approval.check_voter,

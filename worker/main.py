@@ -26,6 +26,7 @@ from worker.composition import (
 )
 from worker.deployment import deployment_config
 from worker.process import prepare_process, runtime_of
+from workflows.expire_holds import ExpireHolds
 from workflows.fulfillment import FulfillmentWorkflow
 from workflows.order import OrderWorkflow
 
@@ -43,7 +44,7 @@ def orders_worker(
     return Worker(
         client,
         task_queue=settings.orders_task_queue,
-        workflows=[OrderWorkflow, FulfillmentWorkflow],
+        workflows=[OrderWorkflow, FulfillmentWorkflow, ExpireHolds],
         activities=order_activities(context),
         activity_executor=threads,
         max_concurrent_activities=ACTIVITY_THREADS,

@@ -26,6 +26,7 @@ from starter.api import (
     policies,
     promises,
     reports,
+    reservations,
     tracking,
     webhooks,
 )
@@ -98,6 +99,7 @@ def create_app(
         nodes,
         promises,
         inventory,
+        reservations,
         webhooks,
         decisions,
         reports,

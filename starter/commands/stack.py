@@ -1,5 +1,6 @@
 """Everything doms runs on this machine: which processes, in which order, ready when."""
 
+import asyncio
 import base64
 import os
 import secrets
@@ -11,12 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+from temporalio.client import Client
+from temporalio.service import RPCError
 
 from config.samples import Sample, load_sample
 from config.settings import Settings
 from starter.commands.ports import Ports, answers, choose_ports
 from starter.commands.preparation import point_connections, prepare_database
 from starter.supervisor import Program, Supervisor, SupervisorError
+from worker.plugin import doms_plugin
+from worker.schedules import make_schedules
 from workflows.search_attributes import SEARCH_ATTRIBUTES
 
 SIMULATORS = {
@@ -105,6 +110,7 @@ class Stack:
         self._say("starting simulators, worker and API")
         self._supervisor.start(*self._simulators(), self._worker(), self._api())
         self._set_current_version()
+        self._make_schedules()
 
     def _shared_environment(self) -> dict[str, str]:
         ports, settings = self._ports, self._settings
@@ -163,6 +169,20 @@ class Stack:
             )
 
     def _temporal_cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def _make_schedules(self) -> None:
+        async def make() -> None:
+            client = await Client.connect(
+                self.addresses.temporal,
+                namespace=self._settings.temporal_namespace,
+                plugins=[doms_plugin()],
+            )
+            await make_schedules(client, self._settings.orders_task_queue)
+
+        try:
+            asyncio.run(make())
+        except RPCError as error:
+            raise SupervisorError(f"the schedules could not be made: {error}") from error
+
         return subprocess.run(  # noqa: S603 (arguments are made here, never from input)
             [str(temporal_binary()), *arguments, "--address", self.addresses.temporal],
             capture_output=True,

@@ -210,16 +210,44 @@ class ReservationRow(SQLModel, table=True):
     counted: bool = True
 
 
-class HoldRow(SQLModel, table=True):
-    """Units a cart holds until it expires."""
+class CartHoldRow(SQLModel, table=True):
+    """What a cart holds until it expires, or, once bound to an order, until that is reserved.
 
-    __tablename__ = "holds"
-    __table_args__ = (_not_negative("holds", ("quantity",)),)
+    `ended` says how it ended (released, expired, used); then it has no lines any more.
+    """
+
+    __tablename__ = "cart_holds"
+    __table_args__ = (
+        Index(
+            "ix_cart_holds_expires_at",
+            "expires_at",
+            sqlite_where=text("ended IS NULL"),
+            postgresql_where=text("ended IS NULL"),
+        ),
+    )
     hold_id: str = Field(primary_key=True)
+    channel: str = ""
+    order_id: str | None = Field(default=None, index=True)
+    expires_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    ended: str | None = None
+
+
+class HoldLineRow(SQLModel, table=True):
+    """Units of one line of a hold at one node: wanted, and got. `counted` as in a reservation."""
+
+    __tablename__ = "hold_lines"
+    __table_args__ = (
+        _not_negative("hold_lines", ("wanted", "quantity")),
+        Index("ix_hold_lines_position", "sku", "node_id"),
+        {"sqlite_with_rowid": False},
+    )
+    hold_id: str = Field(primary_key=True)
+    line_id: str = Field(primary_key=True)
     node_id: str = Field(primary_key=True)
-    sku: str = Field(primary_key=True)
+    sku: str
+    wanted: int
     quantity: int
-    expires_at: datetime = Field(sa_type=UtcDateTime, index=True)
+    counted: bool = True
 
 
 class CapacityRow(SQLModel, table=True):

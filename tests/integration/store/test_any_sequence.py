@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,6 +14,7 @@ from domain.errors import ConflictError, ShortageError, UnknownReferenceError
 from domain.plans import Plan
 from store import holds, inventory, network, reporting, reservations
 from store.engine import reading, transaction
+from store.holds import HoldItem
 from tests.conftest import empty
 from tests.integration.store.builders import (
     NODES,
@@ -41,8 +43,11 @@ ACTIONS = (
     "drop",
     "use grant",
     "keep back",
-    "hold",
+    *["hold"] * 2,
+    "bind hold",
     "end hold",
+    "end order",
+    "expire",
 )
 Step = tuple[str, int, int, int]
 steps = st.lists(
@@ -68,6 +73,7 @@ class Model:
     versions: dict[str, int] = field(default_factory=dict)
     plans: dict[str, Plan] = field(default_factory=dict)
     grants: list[inventory.Grant] = field(default_factory=list)
+    carts: list[str] = field(default_factory=list)
     shrunk: bool = False
     tick: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
 
@@ -95,7 +101,7 @@ class Model:
     def _apply(
         self, action: str, order_id: str, place: tuple[str, str], quantity: int, tick: int
     ) -> None:
-        node_id, sku = place
+        _, sku = place
         key, now = f"{action}/{tick}", at(tick)
         with transaction(self.engine) as session:
             if action in {"reserve", "replace", "use grant"}:
@@ -130,13 +136,35 @@ class Model:
                 reservations.drop_backorder(
                     session, order_id, [("1", sku, quantity)], key=key, now=now
                 )
-            elif action == "hold":
-                lines = [(node_id, sku, quantity)]
-                holds.hold(session, f"cart-{order_id}", lines, expires_at=at(99), now=now)
-            elif action == "end hold":
-                holds.release(session, f"cart-{order_id}", now=now)
+            elif action in {"hold", "bind hold", "end hold", "end order", "expire"}:
+                self._cart(session, action, order_id, place, quantity, tick)
             else:
                 self._stock(session, action, place, quantity, key, tick)
+
+    def _cart(
+        self,
+        session: Session,
+        action: str,
+        order_id: str,
+        place: tuple[str, str],
+        quantity: int,
+        tick: int,
+    ) -> None:
+        now = at(tick)
+        cart = self.carts[-1] if self.carts else "none"
+        if action == "hold":
+            node_id, sku = place
+            items = [HoldItem(line_id="1", node_id=node_id, sku=sku, quantity=quantity)]
+            holds.hold(session, f"cart-{tick}", items, lasting=timedelta(minutes=30), now=now)
+            self.carts.append(f"cart-{tick}")
+        elif action == "bind hold":
+            holds.bind(session, cart, order_id, now=now)
+        elif action == "end hold":
+            holds.release(session, cart, now=now)
+        elif action == "end order":
+            holds.free_bound(session, order_id, now=now)
+        else:
+            holds.expire(session, now=now)
 
     def _reserve(
         self,
@@ -201,7 +229,7 @@ class Model:
             self.grants += inventory.receive(session, node_id, sku, quantity, key=key, now=now)
         else:
             self.grants += inventory.keep_back(
-                session, node_id, sku, safety_stock=quantity, protected=1, key=key, now=now
+                session, node_id, sku, safety_stock=quantity, protected={"web": 1}, key=key, now=now
             )
 
 

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import Connection, Engine, text
@@ -13,6 +14,7 @@ from store import changes, holds, inventory, ledger, network, policies, reservat
 from store.capacity import take_capacity
 from store.changes import Change, Pruner, delete_before, has_passed, news_since, place_of
 from store.engine import reading, transaction
+from store.holds import HoldItem
 from tests.integration.store.builders import DATE, NOW, a_network, a_node, a_world, at
 
 
@@ -46,7 +48,7 @@ def test_each_kind_of_input_is_named_when_it_changes(engine: Engine) -> None:
     place = now_at(engine)
     with transaction(engine) as session:
         inventory.receive(session, "A", "X", 5, key="k", now=NOW)
-        take_capacity(session, {("B", DATE): 2})
+        take_capacity(session, [{("B", DATE): 2}])
         reservations.cool_off(session, "B", "Y", at(60), "refused")
         supply = inventory.Expected(supply_id="PO-1", node_id="A", sku="Y", quantity=4, due=at(60))
         inventory.expect_supply(session, [supply])
@@ -78,7 +80,8 @@ def test_what_leaves_the_sellable_units_as_they_were_is_no_news(engine: Engine) 
 def test_a_deleted_row_and_a_hold_that_ends_are_news(engine: Engine) -> None:
     a_world(engine, {("A", "X"): 5, ("B", "X"): 5})
     with transaction(engine) as session:
-        holds.hold(session, "cart", [("A", "X", 1)], expires_at=at(1), now=NOW)
+        item = HoldItem(line_id="1", node_id="A", sku="X", quantity=1)
+        holds.hold(session, "cart", [item], lasting=timedelta(minutes=1), now=NOW)
     place = now_at(engine)
     with transaction(engine) as session:
         holds.release(session, "cart", now=NOW)

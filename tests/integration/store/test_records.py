@@ -1,9 +1,11 @@
+from datetime import timedelta
+
 import pytest
 from pydantic import ValidationError
 from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
-from domain.errors import ShortageError, UnknownReferenceError
+from domain.errors import UnknownReferenceError
 from domain.network import Place
 from domain.process_policy import ProcessPolicy
 from domain.routing.decision import (
@@ -25,9 +27,9 @@ from store import (
     orders,
     policies,
     reporting,
-    reservations,
 )
 from store.engine import reading, transaction
+from store.holds import HoldItem
 from store.policies import Scope
 from store.snapshot import build_snapshot
 from tests.integration.store.builders import (
@@ -40,7 +42,6 @@ from tests.integration.store.builders import (
     an_order,
     at,
     everything,
-    filled,
     position,
     released_order,
     reserve,
@@ -241,53 +242,10 @@ def test_decisions_share_the_network_they_looked_at_and_keep_it_when_it_changes(
     assert kept == 1
 
 
-def hold(engine: Engine, hold_id: str, *lines: tuple[str, str, int], minutes: float = 15) -> None:
+def hold(engine: Engine, hold_id: str, node_id: str, sku: str, quantity: int) -> None:
+    item = HoldItem(line_id="1", node_id=node_id, sku=sku, quantity=quantity)
     with transaction(engine) as session:
-        assert holds.hold(session, hold_id, lines, expires_at=at(minutes), now=NOW) == at(minutes)
-
-
-def test_a_hold_keeps_units_for_a_cart_all_or_none(engine: Engine) -> None:
-    a_world(engine, {("A", "X"): 5, ("B", "X"): 1})
-    hold(engine, "cart-1", ("A", "X", 2), ("A", "X", 1), ("B", "X", 1))
-    assert filled(engine, "A", "X") == {"usable": 5, "held": 3}
-    before = everything(engine)
-    with pytest.raises(ShortageError) as raised:
-        hold(engine, "cart-2", ("A", "X", 2), ("B", "X", 1))
-    assert raised.value.short == (("B", "X"),)
-    hold(engine, "cart-1", ("A", "X", 2))
-    assert everything(engine) == before
-
-
-def test_a_hold_ends_once(engine: Engine) -> None:
-    a_world(engine, {("A", "X"): 5})
-    hold(engine, "cart-1", ("A", "X", 3))
-    with transaction(engine) as session:
-        assert holds.release(session, "cart-1", now=at(1))
-    before = everything(engine)
-    assert filled(engine, "A", "X") == {"usable": 5}
-    with transaction(engine) as session:
-        assert holds.release(session, "cart-1", now=at(2))
-        assert not holds.release(session, "cart-9", now=at(2))
-    assert everything(engine) == before
-
-
-def test_holds_end_by_themselves_when_their_time_is_over(engine: Engine) -> None:
-    a_world(engine, {("A", "X"): 5})
-    hold(engine, "cart-1", ("A", "X", 1), minutes=10)
-    hold(engine, "cart-2", ("A", "X", 2), minutes=20)
-    with transaction(engine) as session:
-        assert holds.expire(session, now=at(9)) == 0
-        assert holds.expire(session, now=at(10)) == 1
-    assert filled(engine, "A", "X") == {"usable": 5, "held": 2}
-
-
-def test_an_order_takes_over_its_carts_hold(engine: Engine) -> None:
-    a_world(engine, {("A", "X"): 2})
-    hold(engine, "cart-1", ("A", "X", 2))
-    with transaction(engine) as session:
-        holds.release(session, "cart-1", now=NOW)
-        reservations.reserve_plan(session, "W-1", a_plan(("A", "1", "X", 2)), key="k", now=NOW)
-    assert filled(engine, "A", "X") == {"usable": 2, "reserved": 2}
+        holds.hold(session, hold_id, [item], lasting=timedelta(minutes=15), now=NOW)
 
 
 def test_sound_books_show_no_contradiction(engine: Engine) -> None:
@@ -295,7 +253,7 @@ def test_sound_books_show_no_contradiction(engine: Engine) -> None:
     with transaction(engine) as session:
         orders.accept_order(session, an_order(), content_hash="h", entered_by="shop", now=NOW)
     released_order(engine, "W-1", ("A", "1", "X", 2))
-    hold(engine, "cart-1", ("A", "X", 1))
+    hold(engine, "cart-1", "A", "X", 1)
     with reading(engine) as session:
         assert set(reporting.consistency(session).values()) == {0}
         totals = reporting.summary(session)
@@ -323,7 +281,7 @@ def test_sound_books_show_no_contradiction(engine: Engine) -> None:
             "UPDATE positions SET released = 3, usable = 10",
             {"unexplained": 2, "positions_unlike_reservations": 1},
         ),
-        ("DELETE FROM holds", {"positions_unlike_holds": 1}),
+        ("DELETE FROM hold_lines", {"positions_unlike_holds": 1}),
         ("UPDATE orders SET closed = (1 = 1)", {"open_reservations_of_closed_orders": 1}),
         ("DELETE FROM messages", {"orders_never_started": 1}),
     ],
@@ -333,7 +291,7 @@ def test_damage_to_the_books_is_found(engine: Engine, damage: str, found: dict[s
     with transaction(engine) as session:
         orders.accept_order(session, an_order(), content_hash="h", entered_by="shop", now=NOW)
     released_order(engine, "W-1", ("A", "1", "X", 2))
-    hold(engine, "cart-1", ("A", "X", 1))
+    hold(engine, "cart-1", "A", "X", 1)
     with transaction(engine) as session:
         session.execute(text(damage))
     with reading(engine) as session:

@@ -1,6 +1,5 @@
 import pytest
 from sqlalchemy import Engine
-from sqlalchemy.exc import IntegrityError
 
 from domain.errors import ConflictError, ShortageError, UnknownReferenceError
 from domain.plans import Plan
@@ -114,7 +113,7 @@ def test_a_plan_version_is_reserved_once_even_under_another_key(engine: Engine) 
     a_world(engine, {("A", "X"): 9})
     reserve(engine, "W-1", a_plan(("A", "1", "X", 3)), key="k")
     before = everything(engine)
-    with pytest.raises(IntegrityError):
+    with pytest.raises(ConflictError):
         reserve(engine, "W-1", a_plan(("A", "1", "X", 3)), key="other")
     assert everything(engine) == before
 

@@ -1,0 +1,205 @@
+"""The rows of reservations while their units move, and the plans they carry out."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from domain.errors import ConflictError, UnknownReferenceError
+from domain.plans import Plan
+from store import ledger
+from store.columns import changed, query, statement
+from store.engine import is_sqlite
+from store.ledger import Changes
+
+_COLUMNS = (
+    "reservation_id, line_id, node_id, sku, order_id, plan_version, fulfillment_id, work_date,"
+    " quantity, reserved, released, consumed, freed, granted, counted"
+)
+_OF_RESERVATIONS = (
+    f"SELECT {_COLUMNS} FROM reservations WHERE reservation_id IN :reservation_ids"  # noqa: S608 (own names)
+    " ORDER BY reservation_id, line_id, node_id"
+)
+_OF_FULFILLMENT = (
+    f"SELECT {_COLUMNS} FROM reservations WHERE fulfillment_id = :fulfillment_id"  # noqa: S608 (own names)
+    " ORDER BY reservation_id, line_id, node_id"
+)
+_ROWS = {
+    (sql, is_locking): query(
+        sql + (" FOR UPDATE" if is_locking else ""), "reservations", lists=["reservation_ids"]
+    )
+    for sql in (_OF_RESERVATIONS, _OF_FULFILLMENT)
+    for is_locking in (True, False)
+}
+_UPDATE = statement(
+    "UPDATE reservations SET reserved = :reserved, released = :released, consumed = :consumed,"
+    " freed = :freed, fulfillment_id = :fulfillment_id WHERE reservation_id = :reservation_id"
+    " AND line_id = :line_id AND node_id = :node_id",
+    "reservations",
+)
+_SAVE_PLAN = statement(
+    "INSERT INTO plans (order_id, plan_version, state, document, saved_at)"
+    " VALUES (:order_id, :plan_version, :state, :document, :saved_at)"
+    " ON CONFLICT (order_id, plan_version) DO UPDATE SET state = excluded.state,"
+    " document = excluded.document, saved_at = excluded.saved_at"
+    " WHERE plans.state = 'planned'",
+    "plans",
+)
+_PLAN = query(
+    "SELECT state, document FROM plans WHERE order_id = :order_id AND plan_version = :plan_version",
+    "plans",
+)
+_PLAN_STATE = statement(
+    "UPDATE plans SET state = :state WHERE order_id = :order_id AND plan_version = :plan_version",
+    "plans",
+)
+
+
+@dataclass
+class ReservationRow:
+    """A reservation row while its units move."""
+
+    reservation_id: str
+    line_id: str
+    node_id: str
+    sku: str
+    order_id: str
+    plan_version: int | None
+    fulfillment_id: str | None
+    work_date: str | None
+    quantity: int
+    reserved: int
+    released: int
+    consumed: int
+    freed: int
+    granted: bool
+    counted: bool
+
+    @property
+    def bucket(self) -> str:
+        """The stock bucket its reserved units stand in."""
+        return "claimed" if self.granted else "reserved"
+
+    @property
+    def live(self) -> int:
+        """Units not freed."""
+        return self.quantity - self.freed
+
+
+def locked_reservations(session: Session, reservation_ids: Iterable[str]) -> list[ReservationRow]:
+    """The rows of those reservations, kept from changing until the transaction ends."""
+    sql = _ROWS[_OF_RESERVATIONS, not is_sqlite(session)]
+    rows = session.execute(sql, {"reservation_ids": sorted(set(reservation_ids))})
+    return [ReservationRow(*row) for row in rows]
+
+
+def locked_fulfillment(session: Session, fulfillment_id: str) -> list[ReservationRow]:
+    """The rows of a fulfillment, kept from changing until the transaction ends."""
+    sql = _ROWS[_OF_FULFILLMENT, not is_sqlite(session)]
+    rows = session.execute(sql, {"fulfillment_id": fulfillment_id})
+    return [ReservationRow(*row) for row in rows]
+
+
+def update_rows(session: Session, rows: Sequence[ReservationRow]) -> None:
+    """Write where the rows' units are now."""
+    if rows:
+        session.execute(_UPDATE, [vars(row) for row in rows])
+
+
+def free_units(
+    rows: Sequence[ReservationRow], units: Mapping[tuple[str, str, str], int]
+) -> tuple[Changes, dict[tuple[str, str], tuple[int, int]]]:
+    """Free reserved units by (reservation, line, node) in the rows; what that changes.
+
+    Stock by position, and (units, orders) of capacity by (node, date) to give back.
+    """
+    by_place = {(row.reservation_id, row.line_id, row.node_id): row for row in rows}
+    changes: Changes = {}
+    back: dict[tuple[str, str], tuple[int, int]] = {}
+    for place, quantity in units.items():
+        row = by_place[place]
+        row.reserved -= quantity
+        row.freed += quantity
+        if row.counted:
+            ledger.add(changes, row.node_id, row.sku, row.bucket, -quantity)
+        if row.work_date is not None:
+            add_back(back, rows, row, quantity)
+    return changes, back
+
+
+def add_back(
+    back: dict[tuple[str, str], tuple[int, int]],
+    rows: Sequence[ReservationRow],
+    row: ReservationRow,
+    quantity: int,
+) -> None:
+    """Add freed units of a row to the capacity to give back.
+
+    An order counts once per node and date: it is given back with the last of its units there.
+    """
+    date = str(row.work_date)
+    is_last = not any(
+        other.live
+        for other in rows
+        if (other.reservation_id, other.node_id, other.work_date)
+        == (row.reservation_id, row.node_id, row.work_date)
+    )
+    units, orders = back.get((row.node_id, date), (0, 0))
+    back[row.node_id, date] = (units + quantity, orders + is_last)
+
+
+def settle_plans(session: Session, order_id: str, rows: Sequence[ReservationRow]) -> None:
+    """Call plans `released` or `freed` once nothing of their rows is reserved any more."""
+    for plan_version in sorted({row.plan_version for row in rows if row.plan_version is not None}):
+        mine = [row for row in rows if row.plan_version == plan_version]
+        if any(row.reserved for row in mine):
+            continue
+        state = "released" if any(row.released or row.consumed for row in mine) else "freed"
+        session.execute(
+            _PLAN_STATE, {"order_id": order_id, "plan_version": plan_version, "state": state}
+        )
+
+
+def save_plan(session: Session, order_id: str, plan: Plan, *, now: datetime) -> None:
+    """Keep a plan that takes no stock yet. Raises ConflictError when it was reserved already."""
+    row = {
+        "order_id": order_id,
+        "plan_version": plan.plan_version,
+        "state": "planned",
+        "document": plan.model_dump(mode="json"),
+        "saved_at": now,
+    }
+    if not changed(session, _SAVE_PLAN, row):
+        raise reserved_before(order_id, plan.plan_version)
+
+
+def reserved_before(order_id: str, plan_version: int) -> ConflictError:
+    """The error for a plan version that was reserved already."""
+    return ConflictError(f"order '{order_id}' has reserved plan {plan_version} before")
+
+
+def load_plan(session: Session, order_id: str, plan_version: int) -> Plan:
+    """A plan of the order. Raises UnknownReferenceError."""
+    return Plan.model_validate(_plan_row(session, order_id, plan_version).document)
+
+
+def reserved_plan(session: Session, order_id: str, plan_version: int) -> Plan | None:
+    """The plan of that version once it was reserved, whatever became of it; None before."""
+    row = session.execute(_PLAN, {"order_id": order_id, "plan_version": plan_version}).one_or_none()
+    if row is None or row.state == "planned":
+        return None
+    return Plan.model_validate(row.document)
+
+
+def plan_state(session: Session, order_id: str, plan_version: int) -> str:
+    """`planned`, `reserved`, `released` or `freed`. Raises UnknownReferenceError."""
+    return str(_plan_row(session, order_id, plan_version).state)
+
+
+def _plan_row(session: Session, order_id: str, plan_version: int) -> Any:
+    row = session.execute(_PLAN, {"order_id": order_id, "plan_version": plan_version}).one_or_none()
+    if row is None:
+        raise UnknownReferenceError(f"order '{order_id}' has no plan {plan_version}")
+    return row
