@@ -49,6 +49,8 @@ class Settings(BaseSettings):
     carrier_port: Port = 8094
     webhook_secret: str | None = None
     """Standard Webhooks secret (`whsec_...`) for connections that name no other `secret_env`."""
+    hash_secret: str | None = None
+    """Keys the hash by which Temporal knows a customer; without it no customer is shown there."""
 
     timings_scale: Annotated[float, Field(gt=0, le=100)] = 1.0
     """Multiplies every wait of a process policy: below 1 for demos and tests."""

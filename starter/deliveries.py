@@ -1,6 +1,7 @@
 """From a kept row to what Temporal must be told; reads the store, changes nothing there."""
 
 import hashlib
+import hmac
 import logging
 import random
 from collections.abc import Sequence
@@ -34,6 +35,7 @@ from store.fulfillments import FulfillmentRecord
 from store.messages import Message
 from workflows.messages import CURRENT_BEHAVIOR, OrderInput, PolicyPins
 from workflows.search_attributes import (
+    AT_RISK,
     BRAND,
     CHANNEL,
     CUSTOMER_ID,
@@ -236,7 +238,9 @@ class Preparer:
                 timings=self._timings_of(session, pins.process),
                 behavior=CURRENT_BEHAVIOR,
             ),
-            attributes=_attributes(session, order, known.network.base_currency),
+            attributes=_attributes(
+                session, order, known.network.base_currency, self._settings.hash_secret
+            ),
             summary=summary[:200],
             details=_details(order),
         )
@@ -272,7 +276,9 @@ def scaled(timings: Timings, scale: float) -> Timings:
     return Timings(**{name: getattr(timings, name) * scale for name in Timings.model_fields})
 
 
-def _attributes(session: Session, order: Order, base: str) -> TypedSearchAttributes:
+def _attributes(
+    session: Session, order: Order, base: str, secret: str | None
+) -> TypedSearchAttributes:
     """Free at start, so all that is known then; nothing personal."""
     pairs: list[SearchAttributePair[Any]] = [
         SearchAttributePair(ORDER_STATUS, Stage.RECEIVED.value),
@@ -280,9 +286,10 @@ def _attributes(session: Session, order: Order, base: str) -> TypedSearchAttribu
         SearchAttributePair(CHANNEL, order.channel),
         SearchAttributePair(BRAND, order.brand),
         SearchAttributePair(REGION, order.region),
+        SearchAttributePair(AT_RISK, False),
     ]
-    if order.customer.customer_id:
-        pairs.append(SearchAttributePair(CUSTOMER_ID, hashed(order.customer.customer_id)))
+    if order.customer.customer_id and secret:
+        pairs.append(SearchAttributePair(CUSTOMER_ID, hashed(order.customer.customer_id, secret)))
     try:
         value = to_base(order.total, order.currency, base, network.exchange_rates(session))
         pairs.append(SearchAttributePair(ORDER_VALUE, float(value)))
@@ -291,9 +298,12 @@ def _attributes(session: Session, order: Order, base: str) -> TypedSearchAttribu
     return TypedSearchAttributes(pairs)
 
 
-def hashed(customer_id: str) -> str:
-    """A customer as support may search for them: the first 16 hex digits of the id's SHA-256."""
-    return hashlib.sha256(customer_id.encode()).hexdigest()[:16]
+def hashed(customer_id: str, secret: str) -> str:
+    """A customer as support may search for them: 16 hex digits of the id's HMAC-SHA-256.
+
+    Ids are few enough to try them all; without the secret nobody can.
+    """
+    return hmac.new(secret.encode(), customer_id.encode(), hashlib.sha256).hexdigest()[:16]
 
 
 def _details(order: Order) -> str:

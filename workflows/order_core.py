@@ -30,10 +30,15 @@ with workflow.unsafe.imports_passed_through():
     from activities.recording import OrderRecord
     from domain.order_book import OrderBook
     from domain.plans import OrderFacts, OrderView, TimelineEntry
+    from domain.quantities import Bucket
     from domain.stages import CLOSED_STAGES, Choice
 
 BRIEF_STAGES_UNSHOWN = 3
 """The behavior from which search attributes leave out a stage that is over within two seconds."""
+
+
+RISK_PASSES = 4
+"""The behavior from which `AtRisk` is false again once nothing is at risk any more."""
 
 
 class OrderCore(Reactor):
@@ -185,6 +190,8 @@ class OrderCore(Reactor):
 
     def show(self) -> None:
         """Set the page's details and, where they changed, the search attributes."""
+        if self.behavior >= RISK_PASSES and self.state.at_risk:
+            self.state.at_risk = self._is_at_risk
         workflow.set_current_details(order_details(self.state, self.attention, self.deadlines()))
         if self._is_passing:
             return
@@ -221,11 +228,27 @@ class OrderCore(Reactor):
             (PENDING_APPROVAL, level.role if level else None),
             (AT_RISK, state.at_risk),
         ]
+        is_told_false = self.behavior >= RISK_PASSES
         return {
-            key.name: (value, key.value_set(value) if value else key.value_unset())
+            key.name: (
+                value,
+                key.value_set(value)
+                if value or (key is AT_RISK and is_told_false)
+                else key.value_unset(),
+            )
             for key, value in values
             if value or key.name in self._shown
         }
+
+    @property
+    def _is_at_risk(self) -> bool:
+        """Whether units still have no node, or are planned to come later than promised."""
+        book, promised = self.state.book, self.state.promise_at
+        if book.units(Bucket.OPEN) or book.units(Bucket.BACKORDERED):
+            return True
+        dates = [x.deliver_by for p in self.state.pending.values() for x in p.plan.fulfillments]
+        dates += [track.order.deliver_by for track in book.tracks.values() if track.is_open]
+        return promised is not None and any(date > promised for date in dates if date is not None)
 
     def must_stop_parking(self) -> bool:
         """A whole cancel answers any parked step."""

@@ -24,12 +24,14 @@ async def backordered(world: World, **process: Any) -> Any:
 async def test_supply_that_arrives_is_granted_released_and_shipped(world: World) -> None:
     # given
     order = await backordered(world)
+    await world.until_attribute("order-W-1", "AtRisk", True)
     await world.skip(days=3)
     # when
     world.stock(dc_1__TEA=5)
     # then
     assert world.sellable() == {"dc-1": 3}
     await world.until_shown(order, "reserved")
+    await world.until_attribute("order-W-1", "AtRisk", False)
     await world.sent_again("W-1-1", plan=2)
     assert await world.result(order) == ("completed", 2, 0)
     assert world.sellable() == {"dc-1": 3}

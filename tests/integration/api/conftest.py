@@ -125,7 +125,9 @@ def clock() -> Clock:
 
 @pytest.fixture
 def settings(database_url: str) -> Settings:
-    return Settings(_env_file=None, database_url=database_url, webhook_secret=SECRET)
+    return Settings(
+        _env_file=None, database_url=database_url, webhook_secret=SECRET, hash_secret="pepper"
+    )
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import hmac
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
@@ -135,7 +136,8 @@ async def test_an_accepted_order_is_started_with_its_pins_and_attributes(
         "Channel": "web",
         "Brand": "default",
         "Region": "default",
-        "CustomerId": hashlib.sha256(b"C-7").hexdigest()[:16],
+        "CustomerId": hmac.new(b"pepper", b"C-7", hashlib.sha256).hexdigest()[:16],
+        "AtRisk": False,
         "OrderValue": 39.8,
     }
     summary, details = await described.static_summary(), await described.static_details()

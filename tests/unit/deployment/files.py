@@ -10,7 +10,11 @@ import yaml
 
 ROOT = Path(__file__).parents[3]
 _INTERPOLATION = re.compile(r"\$\{(?P<name>\w+)(?::(?P<kind>[-?])(?P<rest>[^}]*))?\}")
-VALUES = {"POSTGRES_PASSWORD": "secret", "DOMS_WEBHOOK_SECRET": "whsec_c2VjcmV0c2VjcmV0"}
+VALUES = {
+    "POSTGRES_PASSWORD": "secret",
+    "DOMS_WEBHOOK_SECRET": "whsec_c2VjcmV0c2VjcmV0",
+    "DOMS_HASH_SECRET": "c2VjcmV0",
+}
 """What an operator fills in."""
 
 
