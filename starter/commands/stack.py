@@ -130,6 +130,7 @@ class Stack:
             "DOMS_THREEPL_PORT": str(ports.threepl),
             "DOMS_CARRIER_PORT": str(ports.carrier),
             "DOMS_WEBHOOK_SECRET": secret,
+            "DOMS_HASH_SECRET": hash_secret(settings),
             "DOMS_TIMINGS_SCALE": str(settings.timings_scale),
             "PYTHONUNBUFFERED": "1",
             # The sandbox imports a workflow's module for every order: without byte code on disk it
@@ -268,6 +269,17 @@ def webhook_secret(settings: Settings) -> str:
         made = "whsec_" + base64.b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()
         path.touch(mode=0o600)
         path.write_text(made)
+    return path.read_text().strip()
+
+
+def hash_secret(settings: Settings) -> str:
+    """The secret customers are hashed with: as set, else one made once and kept in the home."""
+    if settings.hash_secret:
+        return settings.hash_secret
+    path = settings.home / "hash_secret"
+    if not path.exists():
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_hex(_SECRET_BYTES))
     return path.read_text().strip()
 
 
