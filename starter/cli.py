@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import typer
 from typer.exceptions import TyperException
 
-from starter import cli_data, cli_machine, cli_orders
+from starter import cli_data, cli_inventory, cli_machine, cli_orders, cli_policies, cli_simulate
 
 DONE, FAILED, WRONG_USE = 0, 1, 2
 
@@ -22,6 +22,9 @@ app = typer.Typer(
 cli_machine.register(app)
 cli_orders.register(app)
 cli_data.register(app)
+cli_inventory.register(app)
+cli_policies.register(app)
+cli_simulate.register(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -101,8 +101,10 @@ def counted_changes(
     Counts taken over are remembered, and those listed that do not agree with what was believed of
     a position known before. A count of kind `cycle_count` is of what lies on the shelf.
     """
+    if not counted:
+        return {}
     known = _last_counts(session, counted)
-    taken = _newer_than_the_last(known, _with_suspects_settled(counted))
+    taken = _newer_than_the_last(known, _with_suspects_settled(counted, positions))
     if not taken:
         return {}
     moves = _moves_since(session, taken)
@@ -159,13 +161,17 @@ def _disagreement(counted: Counted, expected: int, found: int, cause: Cause) -> 
     }
 
 
-def _with_suspects_settled(counted: Sequence[Counted]) -> list[Counted]:
+def _with_suspects_settled(
+    counted: Sequence[Counted], positions: Mapping[tuple[str, str], Position]
+) -> list[Counted]:
     # Suspect units are waiting to be counted: whoever counted the usable ones looked for them.
     given = {(row.node_id, row.sku, row.condition) for row in counted}
     settled = [
         Counted(row.node_id, row.sku, "suspect", 0, row.counted_at)
         for row in counted
-        if row.condition == "usable" and (row.node_id, row.sku, "suspect") not in given
+        if row.condition == "usable"
+        and positions[row.node_id, row.sku].suspect
+        and (row.node_id, row.sku, "suspect") not in given
     ]
     return [*counted, *settled]
 

@@ -25,6 +25,7 @@ from store.ledger import (
     lock_positions,
     position_of_row,
 )
+from store.opening import open_counted
 from store.operations import claim, finish
 from store.protection import keep, protections_at
 from store.stock_rules import Keeper
@@ -34,8 +35,8 @@ from store.supply import inbound as inbound
 from store.supply import take_expected
 from store.tables.stock import BUCKETS
 
-COUNT_CHUNK = 400
-"""Rows of a stock count handled at once: SQLite allows so many parameters."""
+COUNT_CHUNK = 2_000
+"""Rows of a stock count handled at once."""
 
 
 class Condition(StrEnum):
@@ -179,16 +180,15 @@ def set_stock(
     cause = Cause(key=key, at=now, kind=kind)
     grants: list[Grant] = []
     for start in range(0, len(counts), COUNT_CHUNK):
-        chunk = counts[start : start + COUNT_CHUNK]
-        pairs = {(row.node_id, row.sku) for row in chunk}
-        ledger.open_positions(session, pairs)
-        positions = lock_positions(session, pairs)
         counted = [
             Counted(row.node_id, row.sku, row.condition.value, row.quantity, row.counted_at)
-            for row in chunk
+            for row in counts[start : start + COUNT_CHUNK]
         ]
-        changes = counted_changes(session, counted, positions, nodes, cause)
+        opened, known = open_counted(session, counted, cause)
+        positions = lock_positions(session, {(row.node_id, row.sku) for row in known})
+        changes = counted_changes(session, known, positions, nodes, cause)
         grants += settle(session, positions, changes, cause)
+        grants += _settle_opened(session, opened, cause)
     finish(session, key, [grant.model_dump() for grant in grants])
     return tuple(grants)
 
@@ -319,6 +319,21 @@ def settle(
     ledger.apply(session, every, cause)
     grants = grant_all(session, every, cause)
     keeper.fill(positions, places, replace(cause, key=f"{cause.key}/keep", kind="protect"))
+    return grants
+
+
+def _settle_opened(session: Session, opened: Changes, cause: Cause) -> list[Grant]:
+    """What follows from positions that were just opened, and are this transaction's own."""
+    if not opened:
+        return []
+    keeper = Keeper(session)
+    if not keeper.has_rules:
+        return grant_all(session, opened, cause)
+    kept = replace(cause, key=f"{cause.key}/rules", kind="stock_rules")
+    every, places = keeper.with_safety_stock({}, lock_positions(session, opened))
+    ledger.apply(session, every, kept)
+    grants = grant_all(session, opened, cause)
+    keeper.fill(opened, places, replace(kept, key=f"{cause.key}/keep", kind="protect"))
     return grants
 
 

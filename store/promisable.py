@@ -106,12 +106,17 @@ def promise_of(session: Session, sku: str, now: datetime, channel: str = "") -> 
     return question.promise(sku)
 
 
+def groups(session: Session) -> dict[str, frozenset[str]]:
+    """Distribution group -> its nodes."""
+    return known_network(session).groups
+
+
 def nodes_of_group(session: Session, group_id: str) -> frozenset[str]:
     """The nodes of a distribution group. Raises UnknownReferenceError."""
-    groups = known_network(session).groups
-    if group_id not in groups:
+    known = groups(session)
+    if group_id not in known:
         raise UnknownReferenceError(f"no distribution group '{group_id}'")
-    return groups[group_id]
+    return known[group_id]
 
 
 @dataclass(frozen=True)

@@ -99,6 +99,11 @@ class Keeper:
         self._found = rules_in_force(session)
 
     @property
+    def has_rules(self) -> bool:
+        """Whether any rules are in force."""
+        return self._found is not None
+
+    @property
     def _rules(self) -> StockRules | None:
         return None if self._found is None else self._found.rules
 

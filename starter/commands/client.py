@@ -75,11 +75,18 @@ class Api:
         """The JSON answered to that body. Raises ApiError."""
         return self._call("PUT", path, json=body)
 
+    def delete(self, path: str, **query: Any) -> None:
+        """Delete what is at that path. Raises ApiError."""
+        given = {name: value for name, value in query.items() if value is not None}
+        self._call("DELETE", path, params=given)
+
     def _call(self, method: str, path: str, **arguments: Any) -> Any:
         try:
             response = self._client.request(method, path, **arguments)
         except httpx.HTTPError as error:
             raise ApiError(unreachable(self.url, error)) from error
+        if response.status_code == httpx.codes.NO_CONTENT:
+            return None
         if response.is_success:
             return json_of(response, self.url)
         raise ApiError(problem_of(response), response.status_code)

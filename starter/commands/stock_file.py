@@ -1,56 +1,163 @@
-"""A stock count from CSV: `node_id`, `sku`, `quantity` and, if need be, `condition`."""
+"""`doms inventory import`: sends a file of stock counts piece by piece, with a progress bar."""
 
-import csv
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from config.settings import Settings
+from starter.bulk.journal import Journal
 from starter.bulk.loaded import UnreadableInputError
+from starter.bulk.stock_lines import StockLine, read_stock
+from starter.cli_common import print_json, say
+from starter.commands.client import Api, ApiError
 
-_COLUMNS = {"node_id", "sku", "quantity", "condition"}
-
-
-def read_stock_file(path: Path, counted_at: str | None = None) -> dict[str, Any]:
-    """The body of PUT /v1/inventory/snapshots; counted when the file was last changed unless told.
-
-    Raises UnreadableInputError naming the first bad line: a count is taken whole or not at all.
-    """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = _rows(path, csv.DictReader(file, strict=True))
-        changed = datetime.fromtimestamp(path.stat().st_mtime, UTC)
-    except FileNotFoundError as error:
-        raise UnreadableInputError(f"{path}: no such file") from error
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UnreadableInputError(f"{path}: cannot be read as CSV: {error}") from error
-    return {"counted_at": counted_at or changed.isoformat(), "rows": rows}
+ROWS_AT_ONCE = 20_000
+TRIES = 5
+PAUSE_SECONDS = 1.0
+_REFUSALS_SHOWN = 50
+_TRY_AGAIN = frozenset({0, 429, 502, 503, 504})
+"""Statuses of an API that is away or busy; 0: it did not answer."""
 
 
-def _rows(path: Path, reader: "csv.DictReader[str]") -> list[dict[str, Any]]:
-    header = {name.strip() for name in reader.fieldnames or ()}
-    missing = sorted({"node_id", "sku", "quantity"} - header)
-    if missing:
-        raise UnreadableInputError(f"{path}: the header has no column '{missing[0]}'")
-    unknown = sorted(header - _COLUMNS)
-    if unknown:
-        raise UnreadableInputError(f"{path}: unknown column '{unknown[0]}'")
-    rows = [_row(path, reader.line_num, row) for row in reader]
-    if not rows:
-        raise UnreadableInputError(f"{path}: there are no rows below the header")
-    return rows
+@dataclass
+class Imported:
+    """What became of the file so far."""
+
+    read: int = 0
+    taken: int = 0
+    known: int = 0
+    """Rows that an earlier run had sent."""
+    refused: list[tuple[int, str]] = field(default_factory=list)
+    """(line, why)."""
+    seconds: float = 0.0
 
 
-def _row(path: Path, line: int, row: dict[str, Any]) -> dict[str, Any]:
-    # csv gives surplus cells the name None, and None to missing ones.
-    if None in row or None in row.values():
-        raise UnreadableInputError(f"{path}: line {line}: cells and header do not match")
-    cells = {name.strip(): cell.strip() for name, cell in row.items()}
-    if not cells["quantity"].isdecimal():
-        raise UnreadableInputError(
-            f"{path}: line {line}: quantity: '{cells['quantity']}' is no whole number from 0 up"
+Shown = Callable[[Imported, int], None]
+"""Told after each piece, with how many bytes of the file were read."""
+
+
+def run_import(
+    settings: Settings, api: Api, path: Path, counted_at: str | None, *, as_json: bool
+) -> int:
+    """Import, show the progress, report what was refused. Exit status 1 when a line was."""
+    console = Console(stderr=True, highlight=False)
+    with Journal(settings.home / "import", path, api.url) as journal, _bar(console) as bar:
+        task = bar.add_task("importing", total=max(1, path.stat().st_size), rows=0)
+        done = import_stock(
+            api,
+            path,
+            counted_at,
+            journal,
+            lambda found, size: bar.update(task, completed=size, rows=found.read),
         )
-    found: dict[str, Any] = {name: cells[name] for name in ("node_id", "sku")}
-    found["quantity"] = int(cells["quantity"])
-    if cells.get("condition"):
-        found["condition"] = cells["condition"]
-    return found
+        bar.update(task, completed=path.stat().st_size)
+    # The whole file was sent: a next run is meant to send it again.
+    journal.path.unlink(missing_ok=True)
+    if as_json:
+        print_json(_answer(done))
+    else:
+        _report(done, settings.home / "import" / f"{path.name}.refused.txt")
+    return 1 if done.refused else 0
+
+
+def import_stock(
+    api: Api, path: Path, counted_at: str | None, journal: Journal, shown: Shown
+) -> Imported:
+    """Send every row that can be sent; counted when the file last changed unless told.
+
+    A piece that the journal knows is not sent again. Raises UnreadableInputError when nothing can
+    be sent, ApiError when the API cannot take it.
+    """
+    started = time.monotonic()
+    changed = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    at = counted_at or changed.isoformat()
+    done = Imported()
+    for number, piece in enumerate(_pieces(read_stock(path))):
+        done.read += len(piece)
+        done.refused += [(line.number, line.error) for line in piece if line.row is None]
+        good = [line for line in piece if line.row is not None]
+        mark = f"{at}/{number}"
+        if mark in journal.accepted:
+            done.known += len(good)
+        elif good:
+            _send(api, good, at, done)
+            journal.add(mark)
+        shown(done, piece[-1].bytes_read)
+    if not done.read:
+        raise UnreadableInputError(f"{path}: there are no rows below the header")
+    done.seconds = time.monotonic() - started
+    return done
+
+
+def _pieces(lines: Iterable[StockLine]) -> Iterator[list[StockLine]]:
+    piece: list[StockLine] = []
+    for line in lines:
+        piece.append(line)
+        if len(piece) == ROWS_AT_ONCE:
+            yield piece
+            piece = []
+    if piece:
+        yield piece
+
+
+def _send(api: Api, lines: Sequence[StockLine], counted_at: str, done: Imported) -> None:
+    rows = [line.row for line in lines]
+    body = {"counted_at": counted_at, "skip_unknown": True, "rows": rows}
+    # Sent twice (the answer was lost, or the run was stopped before it was noted): taken once.
+    digest = hashlib.sha256(repr((counted_at, rows)).encode()).hexdigest()[:32]
+    answer = _put(api, {**body, "request_id": f"import-{digest}"})
+    done.taken += int(answer["rows"])
+    done.refused += [
+        (lines[error["row"]].number, f"{error['path'].rpartition('.')[2]}: {error['message']}")
+        for error in answer.get("refused", ())
+    ]
+
+
+def _put(api: Api, body: dict[str, Any]) -> Any:
+    for again in range(TRIES):
+        try:
+            return api.put("/v1/inventory/snapshots", body)
+        except ApiError as error:
+            if error.status not in _TRY_AGAIN or again == TRIES - 1:
+                raise
+        time.sleep(PAUSE_SECONDS * 2**again)
+    raise AssertionError("the last try returns or raises")
+
+
+def _bar(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[rows]} rows"),
+        TimeRemainingColumn(),
+        console=console,
+    )
+
+
+def _answer(done: Imported) -> dict[str, Any]:
+    return {
+        "read": done.read,
+        "taken": done.taken,
+        "known_before": done.known,
+        "refused": [{"line": line, "message": message} for line, message in sorted(done.refused)],
+        "seconds": round(done.seconds, 1),
+    }
+
+
+def _report(done: Imported, listing: Path) -> None:
+    known = f", {done.known} sent before" if done.known else ""
+    say(f"{done.taken} counts imported{known}, {len(done.refused)} lines refused")
+    lines = [f"line {line}: {message}" for line, message in sorted(done.refused)]
+    for line in lines[:_REFUSALS_SHOWN]:
+        say(f"  {line}")
+    if len(lines) > _REFUSALS_SHOWN:
+        listing.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        say(f"  ... all {len(lines)} in {listing}")
