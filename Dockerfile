@@ -3,8 +3,8 @@ FROM python:3.11.13-slim-bookworm AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 RUN python -m venv /opt/doms
 WORKDIR /src
-COPY requirements.lock ./
-RUN /opt/doms/bin/pip install --require-hashes -r requirements.lock
+COPY requirements-run.lock ./
+RUN /opt/doms/bin/pip install --require-hashes -r requirements-run.lock
 COPY pyproject.toml README.md ./
 COPY activities ./activities
 COPY config ./config

@@ -41,10 +41,14 @@ check: install
 bench-lifecycle: install
 	$(BIN)/python -m benchmarks.lifecycle $(ARGS)
 
-# Pins every dependency with its hashes; needs uv on the PATH.
+# Pins every dependency with its hashes: for development, for running alone (the image), and for
+# benchmarks; needs uv on the PATH.
 lock:
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
 		--no-annotate --no-header --no-emit-index-url --no-emit-find-links -o requirements.lock
+	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
+		--no-annotate --no-header --no-emit-index-url --no-emit-find-links \
+		-c requirements.lock -o requirements-run.lock
 	uv pip compile pyproject.toml --extra dev --extra bench --universal --python-version 3.11 --generate-hashes \
 		--no-annotate --no-header --no-emit-index-url --no-emit-find-links \
 		-c requirements.lock -o requirements-bench.lock

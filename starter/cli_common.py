@@ -27,6 +27,9 @@ HomeOption = Annotated[
 ]
 
 
+_WIDEST = 100_000
+
+
 def settings_of(home: Path | None = None) -> "Settings":
     """Settings from the environment, in another home when asked."""
     from config.settings import Settings
@@ -72,8 +75,13 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str =
         shown.add_column(column, overflow="fold", no_wrap=position == 0)
     for row in rows:
         shown.add_row(*(Text(_cell(value)) for value in row))
-    if shown.row_count:
-        Console(soft_wrap=False).print(shown)
+    if not shown.row_count:
+        return
+    if sys.stdout.isatty():
+        Console().print(shown)
+    else:
+        # A program or a file gets each row on one line, whatever its length.
+        Console(width=_WIDEST).print(shown, soft_wrap=True)
 
 
 def _cell(value: Any) -> str:

@@ -55,9 +55,17 @@ def show_order(order_id: OrderId, url: UrlOption = None, as_json: JsonOption = F
     show(page, as_json, _print_order)
 
 
+_FACTS = (
+    ("awaits", "awaits"),
+    ("promised by", "promise_at"),
+    ("entered by", "entered_by"),
+    ("decision", "decision_id"),
+)
+
+
 def _print_order(page: dict[str, Any]) -> None:
     say(f"{page['order_id']}: {page.get('displayed') or page['stage']} (stage {page['stage']})")
-    for label, name in (("awaits", "awaits"), ("promised by", "promise_at")):
+    for label, name in _FACTS:
         if page.get(name):
             say(f"{label}: {page[name]}")
     for hold in page.get("holds") or ():
@@ -71,6 +79,7 @@ def _print_order(page: dict[str, Any]) -> None:
             for line in page.get("lines") or ()
         ),
     )
+    _print_approvals_of(page.get("approvals") or {})
     for fulfillment in page.get("fulfillments") or ():
         _print_fulfillment(page["order_id"], fulfillment)
     story = page.get("timeline") or ()
@@ -80,6 +89,35 @@ def _print_order(page: dict[str, Any]) -> None:
     say("")
     for name, link in (page.get("links") or {}).items():
         say(f"{name}: {link}")
+
+
+def _print_approvals_of(found: dict[str, Any]) -> None:
+    if found.get("levels"):
+        say("")
+    table(
+        ("approval level", "role", "outcome", "asked", "expires"),
+        (
+            (x["level"], x["role"], x["outcome"] or "waits", x["asked_at"], x["expires_at"])
+            for x in found.get("levels") or ()
+        ),
+    )
+    if found.get("votes"):
+        say("")
+    table(
+        ("vote at", "level", "by", "role", "vote", "counts", "comment"),
+        (
+            (
+                vote["at"],
+                vote["level"],
+                vote["approver"],
+                vote["role"],
+                vote["verdict"],
+                "yes" if vote["counted"] else f"no: {vote['why']}",
+                vote["comment"],
+            )
+            for vote in found.get("votes") or ()
+        ),
+    )
 
 
 def _quantities(line: dict[str, Any]) -> dict[str, Any]:
@@ -97,10 +135,17 @@ def _print_fulfillment(order_id: str, fulfillment: dict[str, Any]) -> None:
     say("")
     say(f"fulfillment {fulfillment['fulfillment_id']} at {node}: {status}")
     _print_attention(order_id, fulfillment.get("attention"))
+    for line in fulfillment.get("lines") or ():
+        if line.get("returned_to_order"):
+            say(f"  gave back {line['returned_to_order']} of line {line['line_id']}")
     for package in fulfillment.get("packages") or ():
         number = package.get("tracking_number") or "no label yet"
         carrier = package.get("carrier") or ""
-        say(f"  package {package['package_id']}: {package['status']} {carrier} {number}".rstrip())
+        held = ", ".join(
+            f"{one['quantity']} of line {one['line_id']}" for one in package.get("lines") or ()
+        )
+        told = f"  package {package['package_id']}: {package['status']} {carrier} {number}".rstrip()
+        say(f"{told} ({held})" if held else told)
 
 
 def _print_attention(order_id: str, attention: dict[str, Any] | None) -> None:
@@ -214,7 +259,13 @@ def _ask(
         body["request_id"] = request_id
     with connect(url, actor) as api:
         answer = api.post(f"{_order_path(order_id)}/{what}", body)
-    show(answer, as_json, lambda _: say(f"asked; see `doms order show {order_id}`"))
+    show(answer, as_json, lambda found: say(_told(order_id, found)))
+
+
+def _told(order_id: str, answer: dict[str, Any]) -> str:
+    """What became of it, or that it is kept."""
+    became: str | None = answer.get("answer")
+    return became or f"kept, and carried out as soon as possible: see `doms order show {order_id}`"
 
 
 @approvals.command("list")
@@ -254,19 +305,31 @@ def list_orders(
         bool | None,
         typer.Option("--needs-attention/--no-attention", help="Only orders that need a person."),
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, max=500)] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=500, help="At most so many.")] = 50,
+    after: Annotated[
+        str | None, typer.Option(help="Go on after this order, the last one of the page before.")
+    ] = None,
     url: UrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List orders, newest first."""
     with connect(url) as api:
         answer = api.get(
-            "/v1/orders", stage=stage, brand=brand, needs_attention=needs_attention, limit=limit
+            "/v1/orders",
+            stage=stage,
+            brand=brand,
+            needs_attention=needs_attention,
+            limit=limit,
+            after=after,
+            count="true",
         )
     show(answer, as_json, _print_orders)
 
 
 def _print_orders(answer: dict[str, Any]) -> None:
+    shown = len(answer["orders"])
+    if not shown:
+        say("no orders")
     table(
         ("order", "displayed", "brand", "region", "total", "promised by"),
         (
@@ -281,6 +344,9 @@ def _print_orders(answer: dict[str, Any]) -> None:
             for x in answer["orders"]
         ),
     )
+    if answer.get("next"):
+        say("")
+        say(f"{shown} of {answer.get('total', 'more')}; the next: --after {answer['next']}")
 
 
 def approve(

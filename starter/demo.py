@@ -92,7 +92,8 @@ def _play(
         print_json(summary)
     if not ends:
         supervisor.watch()
-    return 1 if summary["unexpected"] or summary["oversold_units"] else 0
+    troubles = ("unfinished", "unexpected", "oversold_units", "duplicate_shipments")
+    return 1 if any(summary[name] for name in troubles) else 0
 
 
 def _watch(
@@ -192,9 +193,12 @@ def _summary(
     stage: Stage, simulators: Simulators, submitter: Submitter, seconds: float
 ) -> dict[str, Any]:
     figures = stage.api.get("/v1/reports/consistency")["figures"]
-    unexpected = sorted(
+    unfinished = {
+        key for key, one in stage.orders.items() if not is_settled(one, stage.rows.get(key))
+    }
+    unexpected = {
         key for key, one in stage.orders.items() if not ended_as_expected(one, stage.rows.get(key))
-    )
+    }
     for refusal in submitter.submission.refused:
         stage.say("; ".join(refusal.lines()))
     if submitter.failure:
@@ -205,7 +209,8 @@ def _summary(
         "oversold_units": figures["oversold_units"],
         "duplicate_shipments": duplicate_shipments(simulators.ledgers(), _ordered(stage)),
         "seconds": round(seconds, 1),
-        "unexpected": unexpected,
+        "unfinished": sorted(unfinished),
+        "unexpected": sorted(unexpected - unfinished),
     }
 
 

@@ -2,13 +2,13 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import false, select, tuple_
+from sqlalchemy import ColumnElement, false, func, select, tuple_
 from sqlalchemy.orm import Session
 from sqlmodel import SQLModel
 
@@ -132,8 +132,10 @@ _USE_ADDRESS = statement(
 )
 _USED_ADDRESS = query(
     "SELECT address, used_in_version FROM addresses WHERE order_id = :order_id"
-    " AND group_id = :group_id AND used_at IS NOT NULL ORDER BY used_at DESC, address_id LIMIT 1",
+    " AND group_id = :group_id AND used_at IS NOT NULL AND address_id NOT IN :refused"
+    " ORDER BY used_at DESC, address_id LIMIT 1",
     "addresses",
+    lists=["refused"],
 )
 _MOVED = query(
     "SELECT DISTINCT group_id FROM addresses WHERE order_id = :order_id AND used_at IS NOT NULL",
@@ -279,6 +281,12 @@ def load_order(session: Session, order_id: str, version: int | None = None) -> O
     return Order.model_validate(row.document)
 
 
+def load_order_before(session: Session, order_id: str, version: int) -> Order | None:
+    """The last version of the document before that one; None when it was the first."""
+    row = session.execute(_BEFORE, {"order_id": order_id, "version": version}).one_or_none()
+    return None if row is None else Order.model_validate(row.document)
+
+
 def record_order(session: Session, view: OrderView, now: datetime) -> bool:
     """Write the view if it is newer than what is stored; whether it was.
 
@@ -346,13 +354,8 @@ def list_orders(
     after: str | None = None,
 ) -> list[OrderSummary]:
     """Orders, newest first; `after` is the order id the page before ended with."""
-    wanted = {"stage": stage, "brand": brand, "region": region, "order_type": order_type}
     found = select(_ORDERS).order_by(_ORDERS.c.received_at.desc(), _ORDERS.c.order_id.desc())
-    for column, value in wanted.items():
-        if value is not None:
-            found = found.where(_ORDERS.c[column] == value)
-    if needs_attention is not None:
-        found = found.where(_ORDERS.c.needs_attention.is_(needs_attention))
+    found = found.where(*_wanted(stage, brand, region, order_type, needs_attention))
     if after is not None:
         row = session.execute(_ONE, {"order_id": after}).one_or_none()
         last = (row.received_at, row.order_id) if row is not None else None
@@ -360,6 +363,35 @@ def list_orders(
         found = found.where(false() if last is None else place < tuple_(*last))
     rows = session.execute(found.limit(limit)).mappings()
     return [OrderSummary(**_summary(row)) for row in rows]
+
+
+def count_orders(
+    session: Session,
+    *,
+    stage: str | None = None,
+    brand: str | None = None,
+    region: str | None = None,
+    order_type: str | None = None,
+    needs_attention: bool | None = None,
+) -> int:
+    """How many orders `list_orders` would list on all its pages."""
+    conditions = _wanted(stage, brand, region, order_type, needs_attention)
+    counted = select(func.count()).select_from(_ORDERS).where(*conditions)
+    return session.execute(counted).scalar_one()
+
+
+def _wanted(
+    stage: str | None,
+    brand: str | None,
+    region: str | None,
+    order_type: str | None,
+    needs_attention: bool | None,
+) -> list[ColumnElement[bool]]:
+    wanted = {"stage": stage, "brand": brand, "region": region, "order_type": order_type}
+    found = [_ORDERS.c[name] == value for name, value in wanted.items() if value is not None]
+    if needs_attention is not None:
+        found.append(_ORDERS.c.needs_attention.is_(needs_attention))
+    return found
 
 
 def open_orders(session: Session, older_than: datetime) -> list[OpenOrder]:
@@ -404,16 +436,22 @@ def use_address(session: Session, order_id: str, address_id: str, now: datetime)
         raise UnknownReferenceError(f"order '{order_id}' has no address '{address_id}'")
 
 
-def address_of(session: Session, order_id: str, group_id: str) -> Address | None:
+def address_of(
+    session: Session, order_id: str, group_id: str, refused: Collection[str] = ()
+) -> Address | None:
     """Where the ship group goes now: the address in use, else its document's.
 
+    Addresses of the ids in `refused` are as if never used: a node was past changing to them.
     A later version of the document that itself changes the address overrides an address that was
     taken into use before. Raises UnknownReferenceError when there is no such order or ship group.
     """
     order = load_order(session, order_id)
+    for version in range(order.version, 0, -1):
+        if version_address(order_id, version) in refused:
+            order = load_order_before(session, order_id, version) or order
     documented = _documented(order, group_id)
     used = session.execute(
-        _USED_ADDRESS, {"order_id": order_id, "group_id": group_id}
+        _USED_ADDRESS, {"order_id": order_id, "group_id": group_id, "refused": ["", *refused]}
     ).one_or_none()
     if used is None:
         return documented

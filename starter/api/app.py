@@ -32,6 +32,7 @@ from starter.api import (
 )
 from starter.api.context import BODIES, Services, Wakeup
 from starter.api.metrics import RequestMetrics
+from starter.api.pages import install_docs
 from starter.api.problems import install_problem_handlers
 from starter.auth import Gatekeeper
 from starter.dispatcher import Dispatcher
@@ -88,11 +89,14 @@ def create_app(
         title="doms",
         version="1",
         description="Distributed order management: orders, promises, stock and node work.",
+        docs_url=None,
+        redoc_url=None,
         lifespan=_lifespan(services, dispatcher, wakeup, connect),
     )
     app.state.services = services
     app.add_middleware(RequestMetrics)
     install_problem_handlers(app)
+    install_docs(app)
     for module in (
         orders,
         commands,

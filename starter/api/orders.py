@@ -1,6 +1,6 @@
 """Orders in and orders read: intake, capture of vendor documents, and the read model."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.concurrency import run_in_threadpool
@@ -110,29 +110,30 @@ def list_orders(
     needs_attention: Annotated[bool | None, Query()] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
     after: Annotated[str | None, Query(max_length=200)] = None,
+    count: Annotated[bool, Query(description="Also say how many there are in all.")] = False,
 ) -> JSONResponse:
     """Orders, newest first, by stage, brand, region, type or need of attention.
 
     `next` is the `after` of the following page, null on the last one.
     """
     _require_reader(caller)
+    wanted: dict[str, Any] = {
+        "stage": stage.value if stage else None,
+        "brand": brand,
+        "region": region,
+        "order_type": order_type.value if order_type else None,
+        "needs_attention": needs_attention,
+    }
     with reading(services.engine) as session:
-        found = order_store.list_orders(
-            session,
-            stage=stage.value if stage else None,
-            brand=brand,
-            region=region,
-            order_type=order_type.value if order_type else None,
-            needs_attention=needs_attention,
-            limit=limit,
-            after=after,
-        )
+        found = order_store.list_orders(session, **wanted, limit=limit, after=after)
+        total = order_store.count_orders(session, **wanted) if count else None
     orders = [
         {**order.model_dump(mode="json"), "links": order_links(services.settings, order.order_id)}
         for order in found
     ]
     following = orders[-1]["order_id"] if len(orders) == limit else None
-    return JSONResponse({"orders": orders, "next": following})
+    body = {"orders": orders, "next": following}
+    return JSONResponse(body if total is None else body | {"total": total})
 
 
 @router.get("/orders/{order_id}")

