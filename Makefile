@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: install install-bench demo test test-contract check lock bench-lifecycle clean
+.PHONY: install install-bench demo test test-contract check lock bench-lifecycle bench-edd clean
 
 install: $(VENV)/.installed
 
@@ -40,6 +40,9 @@ check: install
 
 bench-lifecycle: install
 	$(BIN)/python -m benchmarks.lifecycle $(ARGS)
+
+bench-edd: install
+	$(BIN)/python -m benchmarks.edd $(ARGS)
 
 # Pins every dependency with its hashes: for development, for running alone (the image), and for
 # benchmarks; needs uv on the PATH.
