@@ -14,7 +14,7 @@ from domain.fulfillments import FulfillmentOrder, Package, PackageStatus
 from domain.network import CarrierService, Place
 from domain.orders import Address
 from domain.planning import distance_km, place_of
-from domain.values import Id, Model
+from domain.values import DerivedId, Id, Model
 from integrations.carrier.port import Carrier, Rate, ServiceOption, ShipmentRequest, VoidOutcome
 from store import fulfillments, network, orders
 from store.engine import reading, transaction
@@ -27,6 +27,8 @@ class ShipTask(FulfillmentRecord):
     packages: tuple[Package, ...]
     connection_id: Id | None
     carrier_connection_id: Id
+    refused_addresses: tuple[DerivedId, ...] = ()
+    """Addresses the node was past changing to: its parcels go where they went before."""
 
 
 class Labelled(Model):
@@ -93,7 +95,9 @@ class ShipActivities:
             if known.tracking_number is not None and known.status is not PackageStatus.VOIDED:
                 return known
             key = _label_key(session, task.order.fulfillment_id, package.package_id)
-            address = orders.address_of(session, task.order.order_id, task.order.ship_group)
+            address = orders.address_of(
+                session, task.order.order_id, task.order.ship_group, task.refused_addresses
+            )
             products = network.products(session, sorted({x.sku for x in task.order.lines}))
             services = network.services_of(session, task.order.node_id)
             sender = network.node(session, task.order.node_id).place

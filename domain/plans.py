@@ -51,6 +51,13 @@ class OrderFacts(Model):
     backorder_last_resort: LastResort = LastResort.CANCEL
     reroute_attempts: Count = 5
     hold_stock_during_approval: bool = False
+    moved_groups: tuple[Id, ...] = ()
+    """Ship groups that this version sends elsewhere, or by another way, than the one before."""
+
+
+def version_address(order_id: str, version: int) -> str:
+    """What stands for the addresses in that version of an order's document, as an address's id."""
+    return f"{order_id}-v{version}"
 
 
 class PlanLine(Model):

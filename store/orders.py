@@ -14,7 +14,7 @@ from sqlmodel import SQLModel
 
 from domain.errors import UnknownReferenceError
 from domain.orders import Address, Order
-from domain.plans import OrderView, TimelineEntry
+from domain.plans import OrderView, TimelineEntry, version_address
 from domain.quantities import LineQuantities
 from domain.stages import Attention, Hold, Stage
 from domain.values import Model, UtcTime
@@ -87,6 +87,10 @@ _LATEST = query(
 )
 _VERSION = query(
     "SELECT document FROM order_versions WHERE order_id = :order_id AND version = :version",
+    "order_versions",
+)
+_BEFORE = query(
+    "SELECT max(version) FROM order_versions WHERE order_id = :order_id AND version < :version",
     "order_versions",
 )
 _RECORD = statement(
@@ -281,12 +285,6 @@ def load_order(session: Session, order_id: str, version: int | None = None) -> O
     return Order.model_validate(row.document)
 
 
-def load_order_before(session: Session, order_id: str, version: int) -> Order | None:
-    """The last version of the document before that one; None when it was the first."""
-    row = session.execute(_BEFORE, {"order_id": order_id, "version": version}).one_or_none()
-    return None if row is None else Order.model_validate(row.document)
-
-
 def record_order(session: Session, view: OrderView, now: datetime) -> bool:
     """Write the view if it is newer than what is stored; whether it was.
 
@@ -429,6 +427,11 @@ def save_address(session: Session, order_id: str, group_id: str, address: Addres
     return address_id
 
 
+def _version_before(session: Session, order: Order) -> int:
+    place = {"order_id": order.order_id, "version": order.version}
+    return int(session.execute(_BEFORE, place).scalar_one())
+
+
 def use_address(session: Session, order_id: str, address_id: str, now: datetime) -> None:
     """Send the ship group there from now on. Raises UnknownReferenceError."""
     row = {"order_id": order_id, "address_id": address_id, "used_at": now}
@@ -446,9 +449,8 @@ def address_of(
     taken into use before. Raises UnknownReferenceError when there is no such order or ship group.
     """
     order = load_order(session, order_id)
-    for version in range(order.version, 0, -1):
-        if version_address(order_id, version) in refused:
-            order = load_order_before(session, order_id, version) or order
+    while version_address(order_id, order.version) in refused:
+        order = load_order(session, order_id, _version_before(session, order))
     documented = _documented(order, group_id)
     used = session.execute(
         _USED_ADDRESS, {"order_id": order_id, "group_id": group_id, "refused": ["", *refused]}

@@ -199,6 +199,7 @@ class FulfillmentWorkflow:
             packages=packages,
             connection_id=core.start.connection_id,
             carrier_connection_id=carrier,
+            refused_addresses=tuple(self._node.refused_addresses),
         )
         try:
             labelled = await core.call(

@@ -59,6 +59,7 @@ class NodeWork:
         self._reminded = False
         self._given_up = 0
         self._own_requests: set[str] = set()
+        self.refused_addresses: list[str] = []
         self.labels_given_up = False
         """A person chose not to buy labels; the node is asked to stop."""
 
@@ -380,6 +381,10 @@ class NodeWork:
         taken = False
         if not (labelled or core.state.handed_over or core.state.is_closed):
             taken = core.runs_in_doms or await self._update_address()
+        if not taken:
+            self.refused_addresses.append(command.address_id)
+        elif command.address_id in self.refused_addresses:
+            self.refused_addresses.remove(command.address_id)
         core.address_answers.append(AddressAnswer(request_id=command.request_id, taken=taken))
         core.note("address", "new address taken" if taken else "past changing the address")
         return True

@@ -21,16 +21,24 @@ from workflows.order_state import PendingPlan
 from workflows.reactor import Deadline, StepAbandonedError
 
 with workflow.unsafe.imports_passed_through():
-    from activities.change import AddressTask, ChangeActivities
-    from activities.orders import OrderTask
+    from activities.change import AddressTask, ChangeActivities, VersionTask
     from activities.reserve import FreedUnits, FreeTask, ReserveActivities
     from domain.events import Replanned, SupplyGranted
     from domain.order_book import Track
     from domain.orders import PaymentStatus
-    from domain.plans import OrderFacts, Plan, PlanLine, PlannedFulfillment
+    from domain.plans import (
+        OrderFacts,
+        Plan,
+        PlanLine,
+        PlannedFulfillment,
+        version_address,
+    )
     from domain.process_policy import ApprovalRule
     from domain.quantities import Bucket
     from domain.stages import Choice, Hold
+
+REPLANS_CHANGES = 4
+"""The behavior from which a changed order's reserved units are planned again with the new ones."""
 
 Command = Cancel | ChangeAddress | Amend | PlaceHold | ReleaseHold | SupplyGranted | Replanned
 
@@ -344,7 +352,11 @@ class Commands:
         if command.version <= state.version:
             core.answer(command.request_id, False, f"Version {command.version} is not newer")
             return
-        task = OrderTask(**{**core.task_fields, "version": command.version})
+        replans = core.behavior >= REPLANS_CHANGES
+        task = VersionTask(
+            **{**core.task_fields, "version": command.version},
+            known=state.version if replans else None,
+        )
         try:
             facts = await core.call(
                 ChangeActivities.load_version,
@@ -356,10 +368,19 @@ class Commands:
         except StepAbandonedError:
             core.answer(command.request_id, False, f"Version {command.version} cannot be used")
             return
+        groups_before = {line.line_id: line.ship_group for line in core.facts.lines}
         less = self._add_what_is_more(facts)
         state.version = command.version
-        state.facts = facts.model_copy(update={"approvals": self._chain_with(facts)})
-        core.answer(command.request_id, True, f"Changed to version {command.version}")
+        state.facts = facts.model_copy(
+            update={"approvals": self._chain_with(facts), "moved_groups": ()}
+        )
+        text = f"Changed to version {command.version}"
+        if replans:
+            stays = self._what_stays(facts, less)
+            await self._plan_changes_again(facts, groups_before)
+            self._tell_moved(command, facts)
+            text = "; ".join([text, *stays])[:500]
+        core.answer(command.request_id, True, text)
         is_held = any(hold.type == PAYMENT_HOLD for hold in state.holds)
         if is_held and facts.payment is not PaymentStatus.PENDING:
             paid = f"{command.request_id}/paid"
@@ -370,6 +391,60 @@ class Commands:
                 request_id=f"{command.request_id}/less", lines=lines, reason="changed order"
             )
             await self._cancel(cancel)
+
+    def _what_stays(self, facts: OrderFacts, less: dict[str, int]) -> list[str]:
+        """What of the new version comes too late, line by line."""
+        book, found = self._core.state.book, []
+        quantities = book.all_quantities()
+        new = {line.line_id: line for line in facts.lines}
+        for line_id, own in book.lines.items():
+            now = quantities[line_id]
+            at_nodes = now.released + now.picked + now.shipped + now.delivered
+            if line_id in new and new[line_id].sku != own.sku and at_nodes:
+                found.append(
+                    f"line {line_id}: {at_nodes} units of {own.sku} stay, they were released"
+                )
+            gone = now.shipped + now.delivered
+            late = less.get(line_id, 0) - (now.unfinished - now.shipped)
+            if late > 0:
+                found.append(f"line {line_id}: {min(late, gone)} units have left and stay")
+        return found
+
+    async def _plan_changes_again(self, facts: OrderFacts, groups_before: dict[str, str]) -> None:
+        """Plan afresh, as one, what is not released yet of the ship groups that changed."""
+        state, book = self._core.state, self._core.state.book
+        other = [x for x in facts.lines if x.sku != book.lines[x.line_id].sku]
+        may_plan = not state.approvals_left or facts.hold_stock_during_approval
+        growing = book.units(Bucket.OPEN) if may_plan else {}
+        changed = set(facts.moved_groups)
+        for line in facts.lines:
+            before = groups_before.get(line.line_id, line.ship_group)
+            if line in other or line.line_id in growing or before != line.ship_group:
+                changed |= {before, line.ship_group}
+        reserved: dict[str, int] = {}
+        for group in sorted(changed):
+            reserved.update(self._reserved_of(group))
+        freed = self._take_from_pending(reserved)
+        if freed:
+            await self._free(freed, Bucket.OPEN, "Changed order: plan again")
+        waiting = book.units(Bucket.BACKORDERED)
+        units = {x.line_id: waiting[x.line_id] for x in other if x.line_id in waiting}
+        if units:
+            await self._planning.drop_backorder(units, Bucket.OPEN)
+        for line in other:
+            state.book.lines[line.line_id].sku = line.sku
+
+    def _tell_moved(self, command: Amend, facts: OrderFacts) -> None:
+        """Ask the nodes that already have a moved ship group to send it to its new place."""
+        for track in self._core.state.book.tracks.values():
+            group = track.order.ship_group
+            if track.is_open and group in facts.moved_groups:
+                message = ChangeAddress(
+                    request_id=f"{command.request_id}/{group}",
+                    address_id=version_address(self._core.state.order_id, command.version),
+                    ship_group=group,
+                )
+                self._tell(track, "change_address", message)
 
     def _chain_with(self, facts: OrderFacts) -> tuple[ApprovalRule, ...]:
         """The levels passed before stay passed; those that the new version adds are asked."""

@@ -3,6 +3,8 @@
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
 from domain.orders import Address
 from store import orders
 from store.engine import reading, transaction
@@ -210,6 +212,11 @@ async def test_a_node_takes_a_new_address_until_the_label_is_bought(world: World
     await world.answer(order, "W-1-1 uses the new address")
     # then
     assert [x.longitude for x in world.wms.addresses] == [-99.0]
+    # when
+    await world.ship_and_deliver("W-1-1")
+    # then
+    assert await world.result(order) == ("completed", 2, 0)
+    assert world.carrier.destinations == [-99.0]
 
 
 async def test_a_node_may_be_past_a_new_address(world: World) -> None:
@@ -222,6 +229,11 @@ async def test_a_node_may_be_past_a_new_address(world: World) -> None:
     await move(world, order)
     # then
     await world.answer(order, "W-1-1 is past changing its address")
+    # when
+    await world.ship_and_deliver("W-1-1")
+    # then: the label says what the node's papers say
+    assert await world.result(order) == ("completed", 2, 0)
+    assert world.carrier.destinations == [SAN_FRANCISCO["longitude"]]
 
 
 async def test_an_address_changed_after_the_label_is_refused(world: World) -> None:
@@ -277,6 +289,123 @@ async def test_a_changed_order_takes_more_before_release(world: World) -> None:
     # then
     assert world.sellable() == {"dc-1": 1}
     assert world.page().version == 2
+    # when
+    await world.skip(minutes=31)
+    await world.until_fulfillment("W-1-1", "acknowledged")
+    await world.ship_and_deliver("W-1-1")
+    # then: as one parcel
+    assert await world.result(order) == ("completed", 4, 0)
+    assert world.wms.handovers == ["W-1-1"]
+    world.nothing_is_astray()
+
+
+async def test_a_changed_order_takes_another_product_before_release(world: World) -> None:
+    # given
+    world.prepare()
+    world.stock(dc_1__TEA=5, dc_1__CUP=5)
+    order = await world.reserved(document())
+    # when
+    await amend(world, 2, 0, lines=[{"line_id": "1", "sku": "CUP", "quantity": 2}])
+    await world.answer(order, "Changed to version 2")
+    await world.until(lambda: world.sellable("CUP") == {"dc-1": 3}, "the other is reserved")
+    # then
+    assert world.sellable("TEA") == {"dc-1": 5}
+    # when
+    await world.skip(minutes=31)
+    await world.until_fulfillment("W-1-1", "acknowledged")
+    handed = world.wms.released["W-1-1"].order.lines
+    await world.ship_and_deliver("W-1-1")
+    # then
+    assert await world.result(order) == ("completed", 2, 0)
+    assert [(x.sku, x.quantity) for x in handed] == [("CUP", 2)]
+    world.nothing_is_astray()
+
+
+async def test_a_waiting_line_that_becomes_another_product_waits_no_longer(world: World) -> None:
+    # given
+    world.prepare()
+    world.stock(dc_1__CUP=5)
+    order = await world.submit(document())
+    await world.until_shown(order, "backordered")
+    # when
+    await amend(world, 2, 0, lines=[{"line_id": "1", "sku": "CUP", "quantity": 2}])
+    # then
+    await world.until_shown(order, "reserved")
+    assert world.sellable("CUP") == {"dc-1": 3}
+    world.stock(dc_1__TEA=2)
+    assert world.sellable("TEA") == {"dc-1": 2}
+    world.books_are_right()
+
+
+async def test_a_product_cannot_change_once_it_is_released(world: World) -> None:
+    # given
+    world.prepare()
+    world.stock(dc_1__TEA=5, dc_1__CUP=5)
+    order = await world.at_node(document())
+    # when
+    await amend(world, 2, 0, lines=[{"line_id": "1", "sku": "CUP", "quantity": 2}])
+    # then
+    await world.answer(order, "line 1: 2 units of TEA stay, they were released")
+    await world.ship_and_deliver("W-1-1")
+    assert await world.result(order) == ("completed", 2, 0)
+    assert world.sellable("CUP") == {"dc-1": 5}
+    world.nothing_is_astray()
+
+
+async def test_units_that_have_left_stay_in_the_order(world: World) -> None:
+    # given
+    world.prepare()
+    world.stock(dc_1__TEA=5)
+    order = await world.at_node(document())
+    await world.node_says("W-1-1", "packed")
+    await world.until_label("W-1-1")
+    await world.node_says("W-1-1", "handed_over")
+    await world.until_shown(order, "shipped")
+    # when
+    await amend(world, 2, 1)
+    # then
+    await world.answer(order, "line 1: 1 units have left and stay")
+    await world.carrier_says("W-1-1", "delivered")
+    assert await world.result(order) == ("completed", 2, 0)
+    world.nothing_is_astray()
+
+
+def elsewhere() -> list[dict[str, Any]]:
+    return [{"id": "1", "address": NEW_HOME}]
+
+
+async def test_a_version_with_another_address_is_planned_again(world: World) -> None:
+    # given
+    world.prepare()
+    world.stock(dc_1__TEA=5, dc_2__TEA=5)
+    order = await world.reserved(document())
+    assert world.sellable() == {"dc-1": 3, "dc-2": 5}
+    # when
+    await amend(world, 2, 2, ship_groups=elsewhere())
+    await world.answer(order, "Changed to version 2")
+    # then
+    await world.until(lambda: world.sellable() == {"dc-1": 5, "dc-2": 3}, "it is planned again")
+    assert world.quantities() == {"1": {"reserved": 2}}
+
+
+@pytest.mark.parametrize(("is_taken", "longitude"), [(True, -99.0), (False, -122.42)])
+async def test_a_node_is_asked_to_send_to_the_address_of_a_new_version(
+    world: World, is_taken: bool, longitude: float
+) -> None:
+    # given
+    world.prepare()
+    world.stock(dc_1__TEA=5)
+    world.wms.takes_addresses = is_taken
+    order = await world.at_node(document())
+    # when
+    await amend(world, 2, 2, ship_groups=elsewhere())
+    what = "uses the new address" if is_taken else "is past changing its address"
+    await world.answer(order, f"W-1-1 {what}")
+    await world.ship_and_deliver("W-1-1")
+    # then
+    assert await world.result(order) == ("completed", 2, 0)
+    assert [x.longitude for x in world.wms.addresses] == [-99.0]
+    assert world.carrier.destinations == [longitude]
 
 
 async def test_a_changed_order_takes_less_before_release(world: World) -> None:

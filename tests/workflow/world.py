@@ -147,6 +147,7 @@ class FakeCarrier:
     outages: int = 0
     refusal: str | None = None
     bought: dict[str, Label] = field(default_factory=dict)
+    destinations: list[float | None] = field(default_factory=list)
     voided: list[str] = field(default_factory=list)
     rated: int = 0
 
@@ -170,6 +171,7 @@ class FakeCarrier:
         )
 
     def buy(self, request: ShipmentRequest, service: str, key: str) -> Label:
+        self.destinations.append(request.ship_to.longitude if request.ship_to else None)
         return self.bought.setdefault(
             key,
             Label(
