@@ -38,6 +38,7 @@ from starter.auth import Gatekeeper
 from starter.dispatcher import Dispatcher
 from starter.intake import Capture, Intake, Reference
 from starter.promise_records import PromiseRecords
+from starter.stock_keeping import StockKeeper
 from starter.sweeper import Sweeper
 from store.following import Following
 
@@ -65,11 +66,11 @@ def create_app(
     """
     wakeup = Wakeup()
     reference = Reference()
-    intake = Intake(engine, reference, clock)
+    records = PromiseRecords(engine)
+    intake = Intake(engine, reference, clock, records.settle)
     capture = Capture(engine, reference, intake, clock)
     dispatcher = Dispatcher(settings, engine, reference, capture, wakeup, clock)
     following = Following(engine, clock)
-    records = PromiseRecords(engine)
     answers = Answers(connect, lambda: dispatcher.reaches_temporal)
     services = Services(
         settings=settings,
@@ -131,7 +132,8 @@ def _lifespan(
             if connect is not None:
                 settings, engine, clock = services.settings, services.engine, services.clock
                 sweeper = Sweeper(settings, engine, wakeup.set, clock)
-                for run in (dispatcher.run, sweeper.run):
+                keeper = StockKeeper(engine, wakeup.set, clock)
+                for run in (dispatcher.run, sweeper.run, keeper.run):
                     task = asyncio.create_task(_keep_running(run, connect))
                     stack.push_async_callback(_stop, task)
             yield

@@ -8,7 +8,9 @@ import pytest
 from sqlalchemy import Engine
 
 from domain.network import DistributionGroup
-from store import inventory, network, reservations
+from domain.stock_rules import StockRules
+from starter.stock_keeping import StockKeeper
+from store import inventory, network, reservations, stock_rules
 from store.engine import reading, transaction
 from tests.integration.api.conftest import NETWORK, NOW, PRODUCTS, Clock, rows_of
 
@@ -258,3 +260,25 @@ async def test_supply_at_an_unknown_node_is_refused(api: httpx.AsyncClient) -> N
     answer = await put(api, "supply", rows=[{**SUPPLY, "node_id": "dc-9"}])
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["path"] == "rows.0.node_id"
+
+
+async def test_what_a_channel_sold_is_kept_again_and_orders_that_wait_are_served(
+    filled: Engine, clock: Clock
+) -> None:
+    woken: list[bool] = []
+    keeper = StockKeeper(filled, lambda: woken.append(True), clock)
+    assert keeper.keep() == 0
+    with transaction(filled) as session:
+        inventory.keep_back(
+            session, "dc-1", "TEE", safety_stock=100, protected={}, key="k", now=NOW
+        )
+        reservations.add_backorder(
+            session, "W-1", [("1", "TEE", 4)], demand_class="b", promise_at=None, key="b", now=NOW
+        )
+        stock_rules.put_rules(session, StockRules(safety_stock=()), NOW)
+    assert keeper.keep() > 0
+    assert woken == [True]
+    with reading(filled) as session:
+        place = inventory.position(session, "dc-1", "TEE")
+    assert (place.safety_stock, place.claimed) == (0, 4)
+    assert keeper.keep() == 0
