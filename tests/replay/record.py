@@ -330,6 +330,44 @@ async def amended(world: World) -> None:
     await world.result(order)
 
 
+async def amended_before_release(world: World) -> None:
+    """More units and another product while all is reserved: planned again as one."""
+    world.prepare()
+    world.stock(dc_1__TEA=5, dc_1__CUP=5, dc_1__POT=5)
+    order = await world.reserved(document(lines=TWO_LINES))
+    lines = [{**TWO_LINES[0], "quantity": 3}, {**TWO_LINES[1], "sku": "POT"}]
+    await world.submit(document(version=2, lines=lines))
+    await world.answer(order, "Changed to version 2")
+    await world.until_planned(version=2)
+    await world.skip(minutes=31)
+    await world.until_fulfillment("W-1-1", "acknowledged")
+    await world.ship_and_deliver("W-1-1")
+    await world.result(order)
+
+
+async def amended_for_approval(world: World) -> None:
+    """A changed order needs further approval: the level it newly needs is asked and votes."""
+    rule = {"level": 2, "role": "finance", "condition": {"min_total": "30"}}
+    world.prepare(process={"approvals": [{"level": 1, "role": "manager"}, rule]})
+    world.stock(dc_1__TEA=9)
+    order = await world.submit(document(**B2B))
+    await world.until_attribute("order-W-1", "PendingApproval", "manager")
+    await order.signal("approve", _vote("manager", 1))
+    await world.until_shown(order, "reserved")
+    await world.submit(document(version=2, lines=[{**TWO_LINES[0], "quantity": 4}], **B2B))
+    await world.answer(order, "The changed order needs further approval")
+    await world.until_attribute("order-W-1", "PendingApproval", "finance")
+    await order.signal("approve", _vote("finance", 2))
+    await world.answer(order, "Approved by every level")
+    await world.until_planned(version=2)
+    await world.skip(minutes=31)
+    await world.until(lambda: len(world.page().fulfillments) == 2, "both are released")
+    for fulfillment_id in ("W-1-1", "W-1-2"):
+        await world.until_fulfillment(fulfillment_id, "acknowledged")
+        await world.ship_and_deliver(fulfillment_id)
+    await world.result(order)
+
+
 async def asked_and_going_on(world: World) -> None:
     """A person is asked about one line while the other is released, sent and delivered."""
     world.prepare(process={"reroute_attempts": 0})
@@ -395,6 +433,8 @@ SCENARIOS: tuple[Scenario, ...] = (
     refused_label,
     held,
     amended,
+    amended_before_release,
+    amended_for_approval,
     asked_and_going_on,
     ended_fulfillment,
     native_cancel,
