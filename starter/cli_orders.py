@@ -344,7 +344,7 @@ def _print_orders(answer: dict[str, Any]) -> None:
             for x in answer["orders"]
         ),
     )
-    if answer.get("next"):
+    if answer.get("next") and answer.get("total") != shown:
         say("")
         say(f"{shown} of {answer.get('total', 'more')}; the next: --after {answer['next']}")
 
