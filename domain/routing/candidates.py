@@ -18,6 +18,7 @@ from domain.routing.facts import (
     KINDS,
     SPEED,
     Flags,
+    Indexes,
     Ints,
     KernelFacts,
     microseconds,
@@ -83,6 +84,8 @@ class Candidates:
     """(row, atom): whether the node has the atom whole."""
     sites: Sites
     times: Times
+    turns: Indexes
+    """By row: which of its work days is the first with room."""
     releases: list[datetime]
     excluded: dict[int, str]
     """Node -> reason."""
@@ -124,6 +127,7 @@ def find_candidates(task: GroupTask, destination: Place) -> Candidates:
         covers=covers,
         sites=_with_demand(sites, task.demand, have, supply.classes[kept], covers, rooms),
         times=times,
+        turns=turns,
         releases=supply.releases,
         excluded=excluded,
     )

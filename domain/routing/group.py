@@ -72,12 +72,12 @@ def plan_group(task: GroupTask) -> GroupPlan:
 
     Then units that will arrive count, where the policy says so.
     """
-    plan = _plan_under(task)
+    plan = plan_under(task)
     for limit in task.policy.relax:
         if not plan.missing:
             return plan
         task = replace(task, dropped=(*task.dropped, limit))
-        plan = _fuller(plan, _plan_under(task))
+        plan = _fuller(plan, plan_under(task))
     if plan.missing and _counts_inbound(task):
         demand = task.demand
         lacks = {x.line_id for x in plan.missing}
@@ -89,7 +89,7 @@ def plan_group(task: GroupTask) -> GroupPlan:
         }
         awaited = frozenset(skus & task.facts.inbound.keys())
         if awaited:
-            plan = _fuller(plan, _plan_under(replace(task, awaited=awaited)))
+            plan = _fuller(plan, plan_under(replace(task, awaited=awaited)))
     return plan
 
 
@@ -102,7 +102,7 @@ def _fuller(plan: GroupPlan, other: GroupPlan) -> GroupPlan:
     return other if other.units_missing < plan.units_missing else plan
 
 
-def _plan_under(task: GroupTask) -> GroupPlan:
+def plan_under(task: GroupTask) -> GroupPlan:
     """The best plan under the task's limits."""
     if task.destination is None:
         missing = [
@@ -121,7 +121,7 @@ def _plan_under(task: GroupTask) -> GroupPlan:
     if pieces or not is_proven:
         plan, is_proven = improved(pricer, spread(pricer, plan, pieces, most), pieces, most)
         exact = None
-    shipments = [_shipment(pricer, row, plan[row]) for row in sorted(plan)]
+    shipments = [shipment_of(pricer, row, plan[row]) for row in sorted(plan)]
     missing = _missing(task, pricer, shipments)
     return GroupPlan(task, shipments, missing, pricer, is_proven=is_proven, exact=exact)
 
@@ -146,7 +146,8 @@ def atoms_of(part: int) -> tuple[int, ...]:
     return tuple(x for x in range(part.bit_length()) if part >> x & 1)
 
 
-def _shipment(pricer: GroupPricer, row: int, load: Load) -> Shipment:
+def shipment_of(pricer: GroupPricer, row: int, load: Load) -> Shipment:
+    """That row sending those units. Raises FinalError when it cannot."""
     price = pricer.price(row, load)
     if price is None:
         node = int(pricer.candidates.nodes[row])

@@ -202,7 +202,8 @@ def _first_day_costs(pricer: GroupPricer, units: Ints, grams: Ints) -> Ints:
     rates = np.append(pricer.services.per_kg, 0)[np.maximum(sites.services, -1)]
     weights = (rates * grams[:, None] + 500) // 1_000
     costs = np.where(sites.amounts >= 0, sites.amounts + weights, IMPOSSIBLE).min(axis=1)
-    return np.minimum(costs + sites.per_unit * units, IMPOSSIBLE).astype(np.int64)
+    total: Ints = np.minimum(costs + sites.per_unit * units, IMPOSSIBLE)
+    return total
 
 
 def excluded_of(groups: Sequence[GroupPlan]) -> dict[str, tuple[str, ...]]:

@@ -19,6 +19,7 @@ from domain.delivery_history import (
     DeliveryCalendar,
     Floats,
     History,
+    calendar_of,
     conditions,
     features,
     learn_calendar,
@@ -51,8 +52,7 @@ def shipments(count: int = 3_000, days: int = 150, seed: int = 1) -> History:
 
 
 def every_day(first: int = MONDAY, days: int = 200) -> DeliveryCalendar:
-    weights = np.ones(days + 800)
-    return DeliveryCalendar(first - 400, weights, np.concatenate([[0.0], np.cumsum(weights)]))
+    return calendar_of(np.ones(7), frozenset(), first - 400, first + days + 400)
 
 
 @pytest.fixture(scope="module")
