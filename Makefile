@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: install install-bench demo test test-contract check lock bench-lifecycle bench-edd clean
+.PHONY: install install-bench demo test test-contract check lock bench-lifecycle bench-edd bench-reserve clean
 
 install: $(VENV)/.installed
 
@@ -43,6 +43,9 @@ bench-lifecycle: install
 
 bench-edd: install
 	$(BIN)/python -m benchmarks.edd $(ARGS)
+
+bench-reserve: install
+	$(BIN)/python -m benchmarks.reserve $(ARGS)
 
 # Pins every dependency with its hashes: for development, for running alone (the image), and for
 # benchmarks; needs uv on the PATH.

@@ -13,7 +13,8 @@ from domain.routing.decision import Purpose
 from domain.values import DerivedId, Id, Model, Quantity, UtcTime
 from store import holds, orders, reservations
 from store.engine import transaction
-from store.reserving import Ask, Reserver
+from store.reserver import Reserver
+from store.reserving import Ask
 
 HOLDS_AT_ONCE = 200
 

@@ -25,14 +25,13 @@ from domain.plans import Plan, PlanLine, PlannedFulfillment
 from store import inventory, network, reporting
 from store.engine import open_engine, reading, transaction
 from store.inventory import StockCount
-from store.reserving import Ask, Reserver
+from store.reserver import Reserver
+from store.reserving import Ask
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 DATE = "2026-03-02"
 PLENTY = 1_000_000_000
-THREADS = 16
-CHUNK = 1_000
-"""Attempts between two notes of how far a process is; a killed one repeats what came after."""
+THREADS = 32
 
 
 @dataclass(frozen=True)
@@ -45,6 +44,8 @@ class Contest:
     """Units of each SKU."""
     copies: int = 2
     seed: int = 1
+    chunk: int = 1_000
+    """Attempts between two notes of how far a process is; a killed one repeats what came after."""
 
     @property
     def attempts(self) -> list[int]:
@@ -224,7 +225,7 @@ def _take_part(url: str, contest: Contest, number: int, count: int, progress: Pa
     mine = itertools.islice(contest.attempts, number, None, count)
     rest = itertools.islice(mine, done, None)
     with ThreadPoolExecutor(THREADS) as pool:
-        while chunk := list(itertools.islice(rest, CHUNK)):
+        while chunk := list(itertools.islice(rest, contest.chunk)):
             list(pool.map(attempt, chunk))
             done += len(chunk)
             aside = progress.with_suffix(".new")

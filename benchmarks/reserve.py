@@ -26,7 +26,8 @@ from benchmarks.oversell import NOW, Contest, Proof, a_plan, fill, prove
 from domain.plans import Plan
 from store import reporting
 from store.engine import migrate, open_engine, reading
-from store.reserving import Ask, Reserver
+from store.reserver import Reserver
+from store.reserving import Ask
 
 NODES = 50
 SKUS = 400
@@ -39,7 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=10.0, help="how long each is measured")
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--threads", type=int, default=32, help="threads of each process")
+    parser.add_argument("--threads", type=int, default=48, help="threads of each process")
     parser.add_argument("--attempts", type=int, default=20_000, help="of the oversell proof")
     parser.add_argument("--kills", type=int, default=10, help="during the oversell proof")
     parser.add_argument("--client", nargs=3, metavar=("URL", "KIND", "NUMBER"))

@@ -36,7 +36,7 @@ def given(sql: str, columns: Columns, *, locking: str = "") -> Sql:
     texts = ", ".join(f"value ->> '{name}' AS {name}" for name in columns)
     sqlite = f"(SELECT {texts} FROM json_each(?)) w"  # noqa: S608 (own names)
     named = ", ".join(f"{_picked(name, kind)} AS {name}" for name, kind in columns.items())
-    postgresql = f"(SELECT {named} FROM {_recordset(columns)}) w"  # noqa: S608 (own names)
+    postgresql = f"(SELECT {named} FROM {_few(columns)}) w"  # noqa: S608 (own names)
     return Sql(sql.format(given=sqlite), sql.format(given=postgresql) + locking)
 
 
@@ -61,7 +61,29 @@ def add(table: str, keys: Columns, numbers: Sequence[str]) -> Sql:
     set_ = ", ".join(f"{name} = t.{name} + w.{name}" for name in numbers)
     return Sql(
         f"UPDATE {table} SET {more} WHERE {one}",  # noqa: S608 (own names)
-        f"UPDATE {table} t SET {set_} FROM {_recordset(columns)} WHERE {joined}",  # noqa: S608 (own names)
+        f"UPDATE {table} t SET {set_} FROM {_few(columns)} WHERE {joined}",  # noqa: S608 (own names)
+        many=True,
+    )
+
+
+def assign(table: str, key: str, column: str) -> Sql:
+    """Set the text column of the rows found by the text key."""
+    few = _few({key: "text", column: "text"})
+    return Sql(
+        f"UPDATE {table} SET {column} = :{column} WHERE {key} = :{key}",  # noqa: S608 (own names)
+        f"UPDATE {table} t SET {column} = w.{column} FROM {few} WHERE t.{key} = w.{key}",  # noqa: S608 (own names)
+        many=True,
+    )
+
+
+def delete(table: str, *keys: str) -> Sql:
+    """Delete the rows found by the text keys."""
+    one = " AND ".join(f"{key} = :{key}" for key in keys)
+    joined = " AND ".join(f"t.{key} = w.{key}" for key in keys)
+    few = _few(dict.fromkeys(keys, "text"))
+    return Sql(
+        f"DELETE FROM {table} WHERE {one}",  # noqa: S608 (own names)
+        f"DELETE FROM {table} t USING {few} WHERE {joined}",  # noqa: S608 (own names)
         many=True,
     )
 
@@ -70,9 +92,19 @@ def _picked(name: str, kind: str) -> str:
     return _CAST.get(kind, "w.{0}").format(name)
 
 
+def _kinds(columns: Columns) -> str:
+    return ", ".join(f"{name} {_TYPE.get(kind, kind)}" for name, kind in columns.items())
+
+
 def _recordset(columns: Columns) -> str:
-    kinds = ", ".join(f"{name} {_TYPE.get(kind, kind)}" for name, kind in columns.items())
-    return f"json_to_recordset(CAST(%s AS json)) AS w({kinds})"
+    return f"json_to_recordset(CAST(%s AS json)) AS w({_kinds(columns)})"
+
+
+def _few(columns: Columns) -> str:
+    # PostgreSQL takes an array of unknown length for ten elements, and so looks rows up by index;
+    # for a recordset it assumes a hundred, and would read a table of ten thousand from end to end.
+    rows = "unnest(ARRAY(SELECT jsonb_array_elements(CAST(%s AS jsonb)))) AS e(doc)"
+    return f"{rows} CROSS JOIN LATERAL jsonb_to_record(e.doc) AS w({_kinds(columns)})"
 
 
 @lru_cache(maxsize=64)

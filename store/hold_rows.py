@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy.orm import Session
 
-from store.driver import Sql, fetch, given, moment, write
+from store.driver import Sql, assign, delete, fetch, given, moment, write
 from store.ledger import Cause
 from store.shelf import Place, Shelf
 
@@ -51,26 +51,9 @@ _EXPIRED_AT = given(
     {"sku": "text", "node_id": "text", "at": "time"},
     locking=" FOR UPDATE OF h SKIP LOCKED",
 )
-_ENDED = Sql(
-    "UPDATE cart_holds SET ended = :ended WHERE hold_id = :hold_id",
-    "UPDATE cart_holds h SET ended = w.ended FROM"
-    " json_to_recordset(CAST(%s AS json)) AS w(hold_id text, ended text)"
-    " WHERE h.hold_id = w.hold_id",
-    many=True,
-)
-_DELETE = Sql(
-    "DELETE FROM hold_lines WHERE hold_id = :hold_id",
-    "DELETE FROM hold_lines l USING json_to_recordset(CAST(%s AS json)) AS w(hold_id text)"
-    " WHERE l.hold_id = w.hold_id",
-    many=True,
-)
-_DELETE_AT = Sql(
-    "DELETE FROM hold_lines WHERE hold_id = :hold_id AND node_id = :node_id AND sku = :sku",
-    "DELETE FROM hold_lines l USING"
-    " json_to_recordset(CAST(%s AS json)) AS w(hold_id text, node_id text, sku text)"
-    " WHERE l.hold_id = w.hold_id AND l.node_id = w.node_id AND l.sku = w.sku",
-    many=True,
-)
+_ENDED = assign("cart_holds", "hold_id", "ended")
+_DELETE = delete("hold_lines", "hold_id")
+_DELETE_AT = delete("hold_lines", "hold_id", "node_id", "sku")
 
 
 def lines_of(session: Session, hold_ids: Iterable[str]) -> list[HoldLine]:

@@ -1,27 +1,21 @@
 """Taking plans: exactly a plan's stock and capacity, all of it or nothing, and once.
 
-One reservation or many are taken by the same few statements, whose rows travel together. Threads
-of a process that reserve at the same time share a transaction (`Reserver`): a SKU that everybody
-wants is then limited by what one transaction can do, not by how many can be committed.
+One reservation or many are taken by the same few statements, whose rows travel together.
 """
 
 import json
-import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from domain.errors import ConflictError, ShortageError, UnknownReferenceError
 from domain.plans import Plan
 from store import hold_rows
 from store.capacity import Load, Room, WorkDay, give_back_capacity, take_capacity
-from store.driver import Sql, fetch, given, insert, moment, write
-from store.engine import transaction
+from store.driver import delete, fetch, given, insert, moment, write
 from store.hold_rows import HoldLine
 from store.ledger import Cause
 from store.reservation_rows import (
@@ -34,8 +28,6 @@ from store.reservation_rows import (
 )
 from store.shelf import Place, Shelf
 
-MOST_AT_ONCE = 64
-"""Reservations of one transaction: more only make each wait longer."""
 _KIND = "reserve_plan"
 
 _CLAIM = given(
@@ -48,12 +40,7 @@ _CLAIMED = given(
     "SELECT t.key, t.kind FROM {given} CROSS JOIN operations t WHERE t.key = w.key",
     {"key": "text"},
 )
-_FORGET = Sql(
-    "DELETE FROM operations WHERE key = :key",
-    "DELETE FROM operations t USING json_to_recordset(CAST(%s AS json)) AS w(key text)"
-    " WHERE t.key = w.key",
-    many=True,
-)
+_FORGET = delete("operations", "key")
 _UNCOUNTED = given(
     "SELECT t.sku FROM {given} CROSS JOIN products t"
     " WHERE t.sku = w.sku AND t.supply_mode <> 'stocked'",
@@ -281,30 +268,23 @@ class _Taking:
     def run(self) -> dict[str, ShortageError]:
         """Take what can be taken; key -> refusal of the rest."""
         refused = self._decide(self._wishes)
-        short = {place for wish in refused for place in self._short(wish)}
+        short = {place for _, error in refused for place in error.short if place[1]}
         if hold_rows.free_expired(self._session, self._shelf, short, self._latest):
-            refused = self._decide(refused)
-        errors = {wish.ask.key: self._error(wish) for wish in refused}
+            refused = self._decide([wish for wish, _ in refused])
+        errors = {wish.ask.key: error for wish, error in refused}
         self._write(list(errors))
         return errors
 
-    def _decide(self, wishes: Sequence[_Wish]) -> list[_Wish]:
+    def _decide(self, wishes: Sequence[_Wish]) -> list[tuple[_Wish, ShortageError]]:
         refused = []
         for wish in wishes:
-            if self._short(wish) or self._full(wish):
-                refused.append(wish)
+            short = self._shelf.short(wish.stock, wish.channel, wish.freed)
+            full = self._room.full(wish.work, wish.replaced_back)
+            if short or full:
+                refused.append((wish, shortage(short, full)))
             else:
                 self._take(wish)
         return refused
-
-    def _short(self, wish: _Wish) -> tuple[Place, ...]:
-        return self._shelf.short(wish.stock, wish.channel, wish.freed)
-
-    def _full(self, wish: _Wish) -> tuple[str, ...]:
-        return self._room.full(wish.work, wish.replaced_back)
-
-    def _error(self, wish: _Wish) -> ShortageError:
-        return shortage(self._short(wish), self._full(wish))
 
     def _take(self, wish: _Wish) -> None:
         ask = wish.ask
@@ -398,81 +378,3 @@ def _rows_of(ask: Ask, uncounted: set[str]) -> list[dict[str, Any]]:
             row["quantity"] += line.quantity
             row["reserved"] += line.quantity
     return list(rows.values())
-
-
-def _nothing(_session: Session) -> None:
-    return
-
-
-@dataclass
-class _Waiting:
-    """A thread's ask; `woken` says that it was served, or else that the thread is to serve."""
-
-    ask: Ask
-    then: Callable[[Session], None]
-    woken: threading.Event = field(default_factory=threading.Event)
-    outcome: str | Exception | None = None
-
-
-class Reserver:
-    """Takes plans for the threads of a process, those that come at the same time together.
-
-    The first thread serves itself and whoever waits, in one transaction; who comes meanwhile is
-    served by the next. Nothing runs in the background and nobody waits for company.
-    """
-
-    def __init__(self, engine: Engine) -> None:
-        """Reserve in that database."""
-        self._engine = engine
-        self._lock = threading.Lock()
-        self._queue: deque[_Waiting] = deque()
-        self._is_serving = False
-
-    def reserve(self, ask: Ask, then: Callable[[Session], None] = _nothing) -> str:
-        """Take the plan, and do `then` in the same transaction; the reservation's id.
-
-        Raises ShortageError, and then nothing was changed, and whatever else went wrong.
-        """
-        mine = _Waiting(ask, then)
-        with self._lock:
-            self._queue.append(mine)
-            serves, self._is_serving = not self._is_serving, True
-        if not serves:
-            mine.woken.wait()
-        if mine.outcome is None:
-            self._serve_next()
-        if isinstance(mine.outcome, str):
-            return mine.outcome
-        raise mine.outcome or RuntimeError("a reservation was left without an answer")
-
-    def _serve_next(self) -> None:
-        with self._lock:
-            batch = [self._queue.popleft() for _ in range(min(MOST_AT_ONCE, len(self._queue)))]
-        try:
-            self._serve(batch)
-        finally:
-            with self._lock:
-                following = self._queue[0] if self._queue else None
-                self._is_serving = following is not None
-            for waiting in batch:
-                waiting.woken.set()
-            if following is not None:
-                following.woken.set()
-
-    def _serve(self, batch: Sequence[_Waiting]) -> None:
-        try:
-            with transaction(self._engine) as session:
-                outcomes = reserve_plans(session, [waiting.ask for waiting in batch])
-                for waiting, outcome in zip(batch, outcomes, strict=True):
-                    if isinstance(outcome, str):
-                        waiting.then(session)
-        except Exception as error:
-            if len(batch) == 1:
-                batch[0].outcome = error
-                return
-            # One that fails must not take the others along: each alone.
-            for waiting in batch:
-                self._serve([waiting])
-            return
-        for waiting, outcome in zip(batch, outcomes, strict=True):
-            waiting.outcome = outcome

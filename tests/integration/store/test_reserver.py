@@ -1,0 +1,204 @@
+"""Threads that reserve at the same time share a transaction, and nothing else."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+
+from domain.errors import ConflictError, ShortageError
+from store import holds, reporting
+from store.capacity import used_capacity
+from store.driver import fetch, given
+from store.engine import reading, transaction
+from store.holds import HoldItem
+from store.reserver import Reserver
+from store.reserving import Ask, reserve_plans
+from tests.integration.store.builders import (
+    DATE,
+    NOW,
+    PlanRow,
+    a_plan,
+    a_world,
+    at,
+    everything,
+    filled,
+    reserve,
+)
+
+
+def ask(order_id: str, *rows: PlanRow, key: str = "", version: int = 1) -> Ask:
+    plan = a_plan(*rows, version=version)
+    return Ask(order_id, plan, key or f"{order_id}/reserve/{version}", NOW)
+
+
+def take(engine: Engine, *asks: Ask) -> list[str]:
+    """What each ask came to: the reservation, or what was short."""
+    with transaction(engine) as session:
+        outcomes = reserve_plans(session, asks)
+    return [str(outcome) for outcome in outcomes]
+
+
+def sound(engine: Engine) -> None:
+    with reading(engine) as session:
+        assert set(reporting.consistency(session).values()) == {0}
+
+
+def test_many_plans_are_taken_one_after_the_other_until_there_is_no_more(engine: Engine) -> None:
+    a_world(engine, {("A", "X"): 5, ("A", "Y"): 5})
+    outcomes = take(
+        engine,
+        ask("W-1", ("A", "1", "X", 3), ("A", "2", "Y", 1)),
+        ask("W-2", ("A", "1", "X", 3)),
+        ask("W-3", ("A", "1", "X", 2)),
+    )
+    assert outcomes == ["W-1-r1", "not enough: X at A", "W-3-r1"]
+    assert filled(engine, "A", "X") == {"usable": 5, "reserved": 5}
+    assert filled(engine, "A", "Y") == {"usable": 5, "reserved": 1}
+    with reading(engine) as session:
+        assert used_capacity(session, "A", DATE) == (6, 2)
+    sound(engine)
+
+
+def test_the_days_capacity_is_shared_out_in_the_same_way(engine: Engine) -> None:
+    a_world(engine, {("NARROW", "X"): 50})
+    outcomes = take(
+        engine,
+        ask("W-1", ("NARROW", "1", "X", 3)),
+        ask("W-2", ("NARROW", "1", "X", 3)),
+        ask("W-3", ("NARROW", "1", "X", 2)),
+        ask("W-4", ("NARROW", "1", "X", 1)),
+    )
+    full = "not enough: capacity of NARROW"
+    assert outcomes == ["W-1-r1", full, "W-3-r1", full]
+    with reading(engine) as session:
+        assert used_capacity(session, "NARROW", DATE) == (5, 2)
+
+
+def test_a_repeat_in_the_same_batch_or_a_later_one_is_answered_like_the_first(
+    engine: Engine,
+) -> None:
+    a_world(engine, {("A", "X"): 5})
+    one, other = ask("W-1", ("A", "1", "X", 3)), ask("W-2", ("A", "1", "X", 3))
+    first = take(engine, one, one, other, other)
+    before = everything(engine)
+    again = take(engine, other, one)
+    assert first == ["W-1-r1", "W-1-r1", "not enough: X at A", "not enough: X at A"]
+    assert again == ["not enough: X at A", "W-1-r1"]
+    assert everything(engine) == before
+
+
+def test_what_was_refused_may_be_asked_again_under_its_key(engine: Engine) -> None:
+    a_world(engine, {("A", "X"): 1})
+    refused = take(engine, ask("W-1", ("A", "1", "X", 2)))
+    served = take(engine, ask("W-1", ("A", "1", "X", 1)))
+    assert (refused, served) == (["not enough: X at A"], ["W-1-r1"])
+
+
+def test_an_empty_batch_does_nothing(engine: Engine) -> None:
+    a_world(engine)
+    before = everything(engine)
+    assert take(engine) == []
+    assert everything(engine) == before
+
+
+def test_a_plan_that_is_replaced_must_be_the_orders_own(engine: Engine) -> None:
+    a_world(engine, {("A", "X"): 5})
+    old = reserve(engine, "W-1", a_plan(("A", "1", "X", 3)))
+    before = everything(engine)
+    stolen = Ask("W-2", a_plan(("A", "1", "X", 3)), "k", NOW, replaces=(old,))
+    with pytest.raises(Exception, match="is no reservation of order 'W-2'"):
+        take(engine, stolen)
+    assert everything(engine) == before
+
+
+def together(engine: Engine, jobs: list[tuple[Ask, Callable[[Session], None]]]) -> list[object]:
+    """Let threads ask while another write keeps the first of them waiting, so that they meet."""
+    reserver = Reserver(engine)
+
+    def run(job: tuple[Ask, Callable[[Session], None]]) -> object:
+        try:
+            return reserver.reserve(*job)
+        except Exception as error:
+            return error
+
+    with ThreadPoolExecutor(len(jobs)) as pool:
+        with transaction(engine) as session:
+            session.execute(text("UPDATE positions SET usable = usable"))
+            futures = [pool.submit(run, job) for job in jobs]
+            met = threading.Event()
+            met.wait(0.2)
+        return [future.result(30) for future in futures]
+
+
+def note(order_id: str) -> Callable[[Session], None]:
+    """Write a row in the reservation's own transaction."""
+
+    def write(session: Session) -> None:
+        session.execute(
+            text("INSERT INTO grants (order_id, granted_at) VALUES (:order_id, :at)"),
+            {"order_id": order_id, "at": "2026-03-02 09:00:00.000000"},
+        )
+
+    return write
+
+
+def noted(engine: Engine) -> list[str]:
+    with reading(engine) as session:
+        rows = session.execute(text("SELECT order_id FROM grants ORDER BY order_id"))
+        return [str(order_id) for order_id in rows.scalars()]
+
+
+def test_threads_at_the_same_time_each_get_their_own_answer(engine: Engine) -> None:
+    a_world(engine, {("A", "X"): 6})
+    jobs = [(ask(f"W-{n}", ("A", "1", "X", 1)), note(f"W-{n}")) for n in range(9)]
+    results = together(engine, jobs)
+    granted = sorted(result for result in results if isinstance(result, str))
+    assert len(granted) == 6
+    assert sum(isinstance(result, ShortageError) for result in results) == 3
+    assert noted(engine) == [reservation.removesuffix("-r1") for reservation in granted]
+    assert filled(engine, "A", "X") == {"usable": 6, "reserved": 6}
+    sound(engine)
+
+
+def test_one_that_fails_does_not_take_the_others_along(engine: Engine) -> None:
+    a_world(engine, {("A", "X"): 20})
+    reserve(engine, "W-0", a_plan(("A", "1", "X", 1)))
+
+    def fail(_session: Session) -> None:
+        raise RuntimeError("the disk is full")
+
+    jobs = [(ask(f"W-{n}", ("A", "1", "X", 1)), note(f"W-{n}")) for n in range(1, 6)]
+    jobs.append((ask("W-0", ("A", "1", "X", 1), key="other"), note("W-0")))
+    jobs.append((ask("W-9", ("A", "1", "X", 1)), fail))
+    results = together(engine, jobs)
+    assert results[:5] == [f"W-{n}-r1" for n in range(1, 6)]
+    assert isinstance(results[5], ConflictError)
+    assert str(results[6]) == "the disk is full"
+    assert noted(engine) == [f"W-{n}" for n in range(1, 6)]
+    assert filled(engine, "A", "X") == {"usable": 20, "reserved": 6}
+    sound(engine)
+
+
+def test_a_statement_that_fails_is_an_error_like_any_other_of_the_database(engine: Engine) -> None:
+    bad = given("SELECT w.sku FROM {given} CROSS JOIN no_such_table", {"sku": "text"})
+    with pytest.raises(DBAPIError) as raised, transaction(engine) as session:
+        fetch(session, (bad, [{"sku": "private"}]))
+    assert "no_such_table" in str(raised.value)
+    assert "private" not in str(raised.value)
+
+
+def test_a_hold_given_up_in_a_batch_serves_its_own_order_only(engine: Engine) -> None:
+    a_world(engine, {("A", "X"): 3})
+    with transaction(engine) as session:
+        item = HoldItem(line_id="1", node_id="A", sku="X", quantity=3)
+        holds.hold(session, "cart", [item], lasting=timedelta(minutes=5), now=NOW)
+        holds.bind(session, "cart", "W-2", now=at(1))
+    outcomes = take(engine, ask("W-1", ("A", "1", "X", 1)), ask("W-2", ("A", "1", "X", 2)))
+    assert outcomes == ["not enough: X at A", "W-2-r1"]
+    assert filled(engine, "A", "X") == {"usable": 3, "reserved": 2}
+    sound(engine)
