@@ -26,7 +26,8 @@ Result = TypeVar("Result")
 Action = Callable[[], Awaitable[bool]]
 
 DATABASE_TIMEOUT = timedelta(seconds=10)
-OUTSIDE_TIMEOUT = timedelta(seconds=30)
+OUTSIDE_TIMEOUT = timedelta(seconds=15)
+"""A little over what one call may take, so that the work of a killed worker is soon taken up."""
 LOCAL_BOOKKEEPING = 3
 """The behavior from which steps that are no stage are local activities."""
 DATABASE_RETRIES = RetryPolicy(
