@@ -169,7 +169,6 @@ class Stack:
                 f"the namespace's retention could not be set: {changed.stderr.strip()}"
             )
 
-    def _temporal_cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
     def _make_schedules(self) -> None:
         async def make() -> None:
             client = await Client.connect(
@@ -184,6 +183,7 @@ class Stack:
         except RPCError as error:
             raise SupervisorError(f"the schedules could not be made: {error}") from error
 
+    def _temporal_cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(  # noqa: S603 (arguments are made here, never from input)
             [str(temporal_binary()), *arguments, "--address", self.addresses.temporal],
             capture_output=True,
