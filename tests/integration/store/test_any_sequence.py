@@ -3,6 +3,7 @@
 import itertools
 from dataclasses import dataclass, field
 from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -12,9 +13,20 @@ from sqlalchemy.orm import Session
 
 from domain.errors import ConflictError, ShortageError, UnknownReferenceError
 from domain.plans import Plan
-from store import holds, inventory, network, reporting, reservations
+from domain.stock_rules import Match, ProtectionRule, SafetyStockRule, StockRules
+from store import (
+    exclusions,
+    feeds,
+    holds,
+    inventory,
+    network,
+    reporting,
+    reservations,
+    stock_rules,
+)
 from store.engine import reading, transaction
 from store.holds import HoldItem
+from store.reevaluation import evaluate_next
 from tests.conftest import empty
 from tests.integration.store.builders import (
     NODES,
@@ -48,7 +60,16 @@ ACTIONS = (
     "end hold",
     "end order",
     "expire",
+    "till sale",
+    "late sale",
+    "cycle count",
+    "rules",
+    "evaluate",
+    "exclude",
+    "allow",
 )
+LOSING = frozenset({"adjust", "count", "till sale", "late sale", "cycle count"})
+"""Steps after which units may be missing that orders already had."""
 Step = tuple[str, int, int, int]
 steps = st.lists(
     st.tuples(st.sampled_from(ACTIONS), st.integers(0, 2), st.integers(0, 3), st.integers(1, 4)),
@@ -60,8 +81,27 @@ steps = st.lists(
 # Only arrivals, adjustments, counts and hand-overs change how many units there are.
 MADE_OR_LOST = text(
     "SELECT key FROM ledger WHERE bucket IN ('usable', 'damaged', 'quarantine', 'suspect')"
-    " AND kind NOT IN ('receive', 'adjust', 'count', 'consume')"
+    " AND kind NOT IN ('receive', 'adjust', 'count', 'cycle_count', 'till_sale', 'consume')"
     " GROUP BY key, node_id, sku HAVING sum(delta) <> 0"
+)
+PROTECTED_UNLIKE_CHANNELS = text(
+    "SELECT p.node_id, p.sku FROM positions p LEFT JOIN protections q"
+    " ON q.sku = p.sku AND q.node_id = p.node_id GROUP BY p.node_id, p.sku, p.protected"
+    " HAVING p.protected <> COALESCE(sum(q.quantity), 0)"
+)
+RULES = (
+    StockRules(),
+    StockRules(safety_stock=(SafetyStockRule(units=1),)),
+    StockRules(
+        safety_stock=(SafetyStockRule(when=Match(nodes=("A",)), days_of_cover=Decimal(1)),),
+        protections=(ProtectionRule(channel="web", percent=50),),
+    ),
+    StockRules(
+        protections=(
+            ProtectionRule(channel="vip", units=2),
+            ProtectionRule(channel="web", when=Match(skus=("X",)), units=3),
+        )
+    ),
 )
 
 
@@ -138,8 +178,47 @@ class Model:
                 )
             elif action in {"hold", "bind hold", "end hold", "end order", "expire"}:
                 self._cart(session, action, order_id, place, quantity, tick)
+            elif action in {"till sale", "late sale", "cycle count"}:
+                self._report(session, action, place, quantity, key, tick)
+            elif action in {"rules", "evaluate", "exclude", "allow"}:
+                self._govern(session, action, place, quantity, tick)
             else:
                 self._stock(session, action, place, quantity, key, tick)
+
+    def _report(
+        self,
+        session: Session,
+        action: str,
+        place: tuple[str, str],
+        quantity: int,
+        key: str,
+        tick: int,
+    ) -> None:
+        node_id, sku = place
+        self.shrunk = True
+        if action == "cycle count":
+            rows = [a_count(node_id, sku, 2 * quantity, tick)]
+            self.grants += inventory.set_stock(session, rows, key=key, now=at(tick), by_people=True)
+            return
+        sold_at = at(tick if action == "till sale" else tick - 3 * quantity)
+        sale = feeds.TillSale(node_id=node_id, sku=sku, quantity=quantity, sold_at=sold_at)
+        self.grants += feeds.sell_at_till(session, sale, key=key, now=at(tick)).grants
+
+    def _govern(
+        self, session: Session, action: str, place: tuple[str, str], quantity: int, tick: int
+    ) -> None:
+        node_id, sku = place
+        if action == "rules":
+            stock_rules.put_rules(session, RULES[quantity - 1], at(tick))
+        elif action == "evaluate":
+            evaluate_next(session, at(tick))
+        elif action == "exclude":
+            until = at(tick + 10) if quantity % 2 else None
+            exclusions.exclude(
+                session, node_id, sku if quantity > 2 else None, until=until, reason="any"
+            )
+        else:
+            exclusions.lift(session, node_id, sku if quantity > 2 else None)
 
     def _cart(
         self,
@@ -251,12 +330,13 @@ def test_after_any_sequence_the_books_agree(
             inventory.receive(session, node_id, sku, 6, key=f"{node_id}/{sku}", now=NOW)
     model = Model(engine)
     for step in sequence:
-        if with_counts or step[0] not in {"adjust", "count"}:
+        if with_counts or step[0] not in LOSING:
             model.run(step)
     with reading(engine) as session:
         figures = reporting.consistency(session)
         places = [place for sku in ("X", "Y") for place in inventory.positions_of(session, sku)]
         assert session.execute(MADE_OR_LOST).all() == []
+        assert session.execute(PROTECTED_UNLIKE_CHANNELS).all() == []
     if model.shrunk:
         figures.pop("oversold_units")  # units were lost that orders already had
     assert set(figures.values()) == {0}
