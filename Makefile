@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: install install-bench demo test test-contract check lock bench-lifecycle bench-edd bench-reserve clean
+.PHONY: install install-bench demo test test-contract check lock bench-lifecycle bench-edd bench-reserve bench-promise clean
 
 install: $(VENV)/.installed
 
@@ -40,6 +40,9 @@ check: install
 
 bench-lifecycle: install
 	$(BIN)/python -m benchmarks.lifecycle $(ARGS)
+
+bench-promise: install
+	$(BIN)/python -m benchmarks.promise $(ARGS)
 
 bench-edd: install
 	$(BIN)/python -m benchmarks.edd $(ARGS)

@@ -1,5 +1,7 @@
 """Promise: what can be promised for the whole order, and what was promised already."""
 
+from datetime import datetime
+
 from sqlalchemy.orm import Session
 from temporalio import activity
 
@@ -14,7 +16,7 @@ from domain.quantities import LineQuantities
 from domain.routing.decision import Purpose
 from domain.stages import Stage
 from domain.values import DerivedId, Model, UtcTime
-from store import orders, pins, policies, timeline
+from store import drift, orders, pins, policies, timeline
 from store.engine import reading, transaction
 
 
@@ -42,10 +44,11 @@ class PromiseActivities:
             version = pins.pinned(session, task.order_id, "process", task.process_policy)
             process = policies.process_policy(session, version)
             facts = load_facts(session, order, process)
-            decided = decide_for(session, order, _wanted(order), task.routing_policy, now())
+            committed = _committed(session, order)
+            wanted = _wanted(order, committed)
+            decided = decide_for(session, order, wanted, task.routing_policy, now())
         with transaction(self._engine) as session:
             plan = keep_decision(session, decided, 0, now())
-            committed = order.committed.deliver_by if order.committed else None
             promised = Promised(
                 facts=facts,
                 decision_id=plan.decision_id,
@@ -56,13 +59,21 @@ class PromiseActivities:
             return promised
 
 
-def _wanted(order: Order) -> Wanted:
+def _committed(session: Session, order: Order) -> datetime | None:
+    """When it was promised already: said by the order itself, or by the checkout's promise."""
+    if order.committed and order.committed.deliver_by:
+        return order.committed.deliver_by
+    checkout = drift.checkout_commitment(session, order)
+    return None if checkout is None else checkout.option.deliver_at
+
+
+def _wanted(order: Order, committed: datetime | None) -> Wanted:
     """All of the order, by the service its groups ask for: the choice among others was made."""
     return Wanted(
         request_id=f"{order.order_id}-p{order.version}",
         purpose=Purpose.ROUTE,
         units={line.line_id: line.quantity for line in order.lines},
-        promised_deliver_by=order.committed.deliver_by if order.committed else None,
+        promised_deliver_by=committed,
     )
 
 

@@ -10,7 +10,7 @@ from domain.planning import Wanted
 from domain.plans import Plan
 from domain.routing.decision import Exclusion, Purpose
 from domain.values import Id, Model, UtcTime
-from store import orders, reservations
+from store import drift, orders, reservations
 from store.engine import reading, transaction
 
 
@@ -52,7 +52,11 @@ class RouteActivities:
             )
             decided = decide_for(session, order, wanted, task.routing_policy, now())
         with transaction(self._engine) as session:
-            return keep_decision(session, decided, task.plan_version, now())
+            plan = keep_decision(session, decided, task.plan_version, now())
+            option = decided.decision.plan
+            if option is not None:
+                drift.keep_drift(session, order, plan.decision_id, task.plan_version, option, now())
+            return plan
 
     @activity.defn(name="load_plan")
     def load_plan(self, task: LoadPlanTask) -> Plan:

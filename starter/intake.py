@@ -228,9 +228,14 @@ class Intake:
         engine: Engine,
         reference: Reference,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        settle_promises: Callable[[], None] = lambda: None,
     ) -> None:
-        """Accept into that database, checking against that catalogue and network."""
+        """Accept into that database, checking against that catalogue and network.
+
+        `settle_promises` waits until this process's promises are written: an order may name one.
+        """
         self._engine = engine
+        self._settle_promises = settle_promises
         self._reference = reference
         self._clock = clock
 
@@ -244,6 +249,8 @@ class Intake:
     def accept_order(self, order: Order, entered_by: str) -> Accepted:
         """Like `accept`, for a document that was parsed already."""
         sent = order_store.content_hash(order)
+        if order.promise_id is not None:
+            self._settle_promises()
         with reading(self._engine) as session:
             order = self.checked(session, order)
         with transaction(self._engine) as session:
@@ -298,11 +305,11 @@ def pins_of(session: Session, order: Order, now: datetime) -> dict[str, str]:
     except UnknownReferenceError as error:
         raise RetryableError(str(error)) from error
     try:
-        promised = decisions.load_decision(session, order.promise_id)
+        policy = decisions.load_policy(session, order.promise_id)
     except UnknownReferenceError:
         unknown = FieldError("promise_id", f"no promise '{order.promise_id}'")
         raise InvalidDocumentError([unknown]) from None
-    document = promised.policy.model_dump(mode="json")
+    document = policy.model_dump(mode="json")
     return {"routing": policies.publish(session, "routing", document, now), "process": process}
 
 

@@ -8,7 +8,9 @@ order that names such a promise is treated as one that names none.
 import logging
 import queue
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Engine
@@ -23,6 +25,9 @@ MOST_WAITING = 2_000
 _AT_ONCE = 50
 _GATHER_SECONDS = 0.02
 _RETRY_SECONDS = 1.0
+UNUSED_KEPT = timedelta(days=30)
+"""A promise that no order took is forgotten after that time."""
+_FORGET_SECONDS = 3_600.0
 
 log = logging.getLogger(__name__)
 
@@ -30,9 +35,15 @@ log = logging.getLogger(__name__)
 class PromiseRecords:
     """Writes promises, now or soon; one per process."""
 
-    def __init__(self, engine: Engine, most_waiting: int = MOST_WAITING) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        most_waiting: int = MOST_WAITING,
+    ) -> None:
         """Without `start`, everything is written at once."""
         self._engine = engine
+        self._clock = clock
         self._waiting: queue.Queue[Promise] = queue.Queue(most_waiting)
         self._thread: threading.Thread | None = None
         self._ended = threading.Event()
@@ -51,6 +62,11 @@ class PromiseRecords:
         if self._thread is not None:
             self._thread.join()
             self._thread = None
+
+    @property
+    def waiting(self) -> int:
+        """How many promises were answered and are not written yet, about."""
+        return self._waiting.qsize()
 
     def put(self, promise: Promise) -> bool:
         """Take a promise to write soon; False when the caller has to `write` it."""
@@ -98,8 +114,12 @@ class PromiseRecords:
         return rows
 
     def _run(self) -> None:
+        forget_at = time.monotonic()
         while not (self._ended.is_set() and self._waiting.empty()):
             batch = self._next_batch()
+            if time.monotonic() >= forget_at:
+                forget_at = time.monotonic() + _FORGET_SECONDS
+                self._forget()
             if batch:
                 self._write_at_last(batch)
                 for _ in batch:
@@ -129,3 +149,10 @@ class PromiseRecords:
                     return
             else:
                 return
+
+    def _forget(self) -> None:
+        try:
+            with transaction(self._engine) as session:
+                decisions.forget_unused(session, self._clock() - UNUSED_KEPT)
+        except SQLAlchemyError as error:
+            log.warning("old promises cannot be deleted yet: %s", error)

@@ -26,6 +26,12 @@ _LOAD = query(
     " WHERE decision_id = :decision_id",
     "decisions",
 )
+_FORGET = statement(
+    "DELETE FROM decisions WHERE decision_id IN (SELECT d.decision_id FROM decisions d"
+    " WHERE d.order_id IS NULL AND d.saved_at < :saved_at AND NOT EXISTS (SELECT 1 FROM"
+    " promise_drift p WHERE p.promised_in = d.decision_id) ORDER BY d.saved_at LIMIT :row_limit)",
+    "decisions",
+)
 _SAVE_NETWORK = statement(
     "INSERT INTO network_versions (version, record) VALUES (:version, :record)"
     " ON CONFLICT DO NOTHING",
@@ -155,3 +161,33 @@ def load_decision(session: Session, decision_id: str) -> DecisionRecord:
     return DecisionRecord(
         decision_id=row.decision_id, order_id=row.order_id, saved_at=row.saved_at, **parts
     )
+
+
+def load_choice(session: Session, decision_id: str) -> tuple[DecisionRequest, Decision]:
+    """What was asked and decided, without what was looked at, which is most of the record.
+
+    Raises UnknownReferenceError.
+    """
+    parts = _parts(session, decision_id)
+    return (
+        DecisionRequest.model_validate(parts["request"]),
+        Decision.model_validate(parts["decision"]),
+    )
+
+
+def load_policy(session: Session, decision_id: str) -> RoutingPolicy:
+    """The policy of a decision. Raises UnknownReferenceError."""
+    return RoutingPolicy.model_validate(_parts(session, decision_id)["policy"])
+
+
+def forget_unused(session: Session, before: datetime, *, limit: int = 1_000) -> int:
+    """Delete promises made before then that no order was compared with; how many records."""
+    return changed(session, _FORGET, {"saved_at": before, "row_limit": limit})
+
+
+def _parts(session: Session, decision_id: str) -> dict[str, Any]:
+    row = session.execute(_LOAD, {"decision_id": decision_id}).one_or_none()
+    if row is None:
+        raise UnknownReferenceError(f"no decision '{decision_id}'")
+    parts: dict[str, Any] = json.loads(zlib.decompress(row.record))
+    return parts

@@ -66,7 +66,7 @@ def create_app(
     """
     wakeup = Wakeup()
     reference = Reference()
-    records = PromiseRecords(engine)
+    records = PromiseRecords(engine, clock)
     intake = Intake(engine, reference, clock, records.settle)
     capture = Capture(engine, reference, intake, clock)
     dispatcher = Dispatcher(settings, engine, reference, capture, wakeup, clock)

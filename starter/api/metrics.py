@@ -25,6 +25,11 @@ DELIVERY_SECONDS = Histogram(
 )
 IN_FLIGHT = Gauge("doms_dispatcher_in_flight", "Messages being delivered")
 TEMPORAL_UP = Gauge("doms_temporal_up", "1 while the dispatcher reaches Temporal")
+VIEW_MEGABYTES = Gauge("doms_view_megabytes", "Memory of the availability view")
+VIEW_DIFFERENCES = Gauge(
+    "doms_view_differences", "Parts of the view that were unlike the database and mended"
+)
+PROMISES_WAITING = Gauge("doms_promises_waiting", "Promises answered and not yet written")
 SWEEPS = Counter("doms_sweeper_sweeps", "Sweeps done")
 SWEPT = Counter("doms_sweeper_orders", "Open orders looked at, by what was found", ["found"])
 SWEPT_AT = Gauge("doms_sweeper_last_success_timestamp_seconds", "When the last sweep ended")

@@ -8,8 +8,14 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from starter.api.context import TheServices
-from starter.api.metrics import MESSAGES, OLDEST_WAITING
+from starter.api.context import Services, TheServices
+from starter.api.metrics import (
+    MESSAGES,
+    OLDEST_WAITING,
+    PROMISES_WAITING,
+    VIEW_DIFFERENCES,
+    VIEW_MEGABYTES,
+)
 from store import backlog, network
 from store.engine import reading
 
@@ -39,6 +45,7 @@ def metrics(services: TheServices) -> Response:
     """Prometheus text."""
     with reading(services.engine) as session:
         _measure_backlog(session, services.clock())
+    _measure_promises(services)
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
 
@@ -48,3 +55,9 @@ def _measure_backlog(session: Session, now: datetime) -> None:
         MESSAGES.labels(kept.direction, "quarantined").set(kept.quarantined)
         age = (now - kept.oldest).total_seconds() if kept.oldest else 0.0
         OLDEST_WAITING.labels(kept.direction).set(max(0.0, age))
+
+
+def _measure_promises(services: Services) -> None:
+    VIEW_MEGABYTES.set(services.following.view().megabytes())
+    VIEW_DIFFERENCES.set(services.following.differences)
+    PROMISES_WAITING.set(services.records.waiting)

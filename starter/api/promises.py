@@ -79,9 +79,9 @@ def _decide(
     refused: tuple[Exclusion, ...],
 ) -> Promise:
     now = services.clock()
+    view = services.following.view()
     exclusions = services.following.exclusions([item.sku for item in body.items], now)
     version, policy = known
-    view = services.following.view()
     return promising.promise(body, view, version, policy, (*exclusions, *refused), now)
 
 

@@ -10,8 +10,8 @@ from sqlalchemy.orm import Session
 from starter.api.context import TheCaller, TheServices
 from starter.api.problems import not_found
 from starter.auth import ANALYST, OPERATIONS, SUPPORT, require
+from store import drift, reporting
 from store import orders as order_store
-from store import reporting
 from store.engine import reading
 
 router = APIRouter(tags=["reports"])
@@ -21,6 +21,7 @@ REPORTS: dict[str, Callable[[Session], Any]] = {
     "by_stage": order_store.orders_by_stage,
     "by_node": reporting.by_node,
     "consistency": reporting.consistency,
+    "drift": drift.report,
 }
 
 
@@ -33,7 +34,7 @@ def list_reports(services: TheServices, caller: TheCaller) -> JSONResponse:
 
 @router.get("/reports/{name}")
 def show_report(name: str, services: TheServices, caller: TheCaller) -> JSONResponse:
-    """One report: summary, by_stage, by_node or consistency."""
+    """One report: summary, by_stage, by_node, consistency or drift (plans against promises)."""
     require(caller, SUPPORT, OPERATIONS, ANALYST)
     report = REPORTS.get(name)
     if report is None:

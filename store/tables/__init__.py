@@ -1,6 +1,7 @@
 """Every table. Importing this package fills `SQLModel.metadata`."""
 
 from store.tables.changes import ChangeRow
+from store.tables.learned import LearnedDatesRow
 from store.tables.network import (
     ConnectionRow,
     DistributionGroupRow,
@@ -26,6 +27,7 @@ from store.tables.orders import (
     PlanRow,
     TimelineRow,
 )
+from store.tables.promises import PromiseDriftRow
 from store.tables.stock import (
     BackorderRow,
     CapacityRow,
@@ -75,6 +77,7 @@ __all__ = [
     "GrantRow",
     "HoldLineRow",
     "LabelRow",
+    "LearnedDatesRow",
     "LedgerRow",
     "MessageRow",
     "NetworkStateRow",
@@ -90,6 +93,7 @@ __all__ = [
     "PolicyRow",
     "PositionRow",
     "ProductRow",
+    "PromiseDriftRow",
     "ProtectionRow",
     "ReservationRow",
     "ServiceRow",

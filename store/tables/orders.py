@@ -203,6 +203,14 @@ class DecisionRow(SQLModel, table=True):
     """A routing decision with all it looked at, as compressed JSON."""
 
     __tablename__ = "decisions"
+    __table_args__ = (
+        Index(
+            "ix_decisions_of_no_order",
+            "saved_at",
+            sqlite_where=text("order_id IS NULL"),
+            postgresql_where=text("order_id IS NULL"),
+        ),
+    )
     decision_id: str = Field(primary_key=True)
     order_id: str | None = Field(default=None, index=True)
     saved_at: datetime = Field(sa_type=UtcDateTime)

@@ -188,8 +188,8 @@ async def test_a_split_plan_comes_with_one_in_one_shipment_where_there_is_one(
 ) -> None:
     free = {"name": "free-splits", "shipment_cost": "0"}
     with transaction(shops) as session:
-        nodes = (store("s-x", 40.75, cost_per_order=Decimal(0), cost_per_unit=Decimal(0)),)
-        nodes += (nodes[0].model_copy(update={"node_id": "s-y"}),)
+        cheap = store("s-x", 40.75, cost_per_order=Decimal(0), cost_per_unit=Decimal(0))
+        nodes = (cheap, cheap.model_copy(update={"node_id": "s-y"}))
         dear = store("s-z", 40.75, cost_per_order=Decimal(500))
         products = [Product(sku="X"), Product(sku="Y")]
         network.import_network(

@@ -192,10 +192,10 @@ async def test_every_report_answers_and_an_unknown_one_names_them(api: httpx.Asy
     answers = [await api.get(f"/v1/reports/{name}") for name in names]
     unknown = await api.get("/v1/reports/weather")
 
-    assert names == ["by_node", "by_stage", "consistency", "summary"]
-    assert [answer.status_code for answer in answers] == [200] * 4
+    assert names == ["by_node", "by_stage", "consistency", "drift", "summary"]
+    assert [answer.status_code for answer in answers] == [200] * 5
     assert unknown.status_code == 404
-    assert "by_node, by_stage, consistency, summary" in unknown.json()["detail"]
+    assert "by_node, by_stage, consistency, drift, summary" in unknown.json()["detail"]
     consistency = answers[names.index("consistency")].json()["figures"]
     assert set(consistency.values()) == {0}
 
