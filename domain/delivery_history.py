@@ -36,6 +36,8 @@ class DeliveryCalendar:
     first: int
     weights: Floats
     running: Floats
+    shares: Floats
+    """By weekday, 0 Monday: how much it counts when it is no holiday."""
 
     def at(self, times: Floats) -> Floats:
         """Delivery days passed at those times; NaN stays NaN."""
@@ -72,12 +74,18 @@ def learn_calendar(
     days = np.floor(delivered[~np.isnan(delivered)]).astype(np.int64)
     counts = np.bincount((days + 3) % 7, minlength=7) + 1.0
     shares = counts / counts.max()
-    first, last = first - _MARGIN_DAYS, last + _MARGIN_DAYS
+    return calendar_of(shares, holidays, first - _MARGIN_DAYS, last + _MARGIN_DAYS)
+
+
+def calendar_of(
+    shares: Floats, holidays: frozenset[int], first: int, last: int
+) -> DeliveryCalendar:
+    """The calendar from what each weekday counts (0 Monday)."""
     every = np.arange(first, last + 1)
     weights = shares[(every + 3) % 7]
     is_holiday = np.isin(every, np.array(sorted(holidays), dtype=np.int64))
     weights = np.where(is_holiday, np.minimum(weights, shares[6]), weights)
-    return DeliveryCalendar(first, weights, np.concatenate([[0.0], np.cumsum(weights)]))
+    return DeliveryCalendar(first, weights, np.concatenate([[0.0], np.cumsum(weights)]), shares)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from activities.change import ChangeActivities
 from activities.context import Context
 from activities.deliver import DeliverActivities
 from activities.give_back import GiveBackActivities
+from activities.learn_dates import LearnDatesActivities
 from activities.orders import OrderActivities
 from activities.pick import PickActivities
 from activities.promise import PromiseActivities
@@ -95,6 +96,7 @@ def order_activities(context: Context) -> list[Activity]:
         give_back.give_back,
         give_back.end_fulfillment,
         pick.pick,
+        LearnDatesActivities(context).learn_delivery_dates,
     ]
 
 

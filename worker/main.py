@@ -28,6 +28,7 @@ from worker.deployment import deployment_config
 from worker.process import prepare_process, runtime_of
 from workflows.expire_holds import ExpireHolds
 from workflows.fulfillment import FulfillmentWorkflow
+from workflows.learn_dates import LearnDeliveryDates
 from workflows.order import OrderWorkflow
 
 log = logging.getLogger("doms.worker")
@@ -44,7 +45,7 @@ def orders_worker(
     return Worker(
         client,
         task_queue=settings.orders_task_queue,
-        workflows=[OrderWorkflow, FulfillmentWorkflow, ExpireHolds],
+        workflows=[OrderWorkflow, FulfillmentWorkflow, ExpireHolds, LearnDeliveryDates],
         activities=order_activities(context),
         activity_executor=threads,
         max_concurrent_activities=ACTIVITY_THREADS,

@@ -169,8 +169,8 @@ def _print(outcome: Outcome, found: dict[str, Any], wanted: Wanted) -> None:
     )
     if found["fill_rate"] < wanted.fill_rate:
         say(
-            f"{wanted.fill_rate:.1%} is not reached both ways; compared at {found['fill_rate']:.1%},"
-            f" which a safety factor of {USUAL_FACTOR:g} gives"
+            f"{wanted.fill_rate:.1%} is not reached both ways; compared at"
+            f" {found['fill_rate']:.1%}, which a safety factor of {USUAL_FACTOR:g} gives"
         )
     if found["saving"] is not None and found["saving_interval_95"] is not None:
         say(
