@@ -1,7 +1,7 @@
 """Which nodes could serve a ship group, what each could supply, and why the others cannot."""
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TypeVar
 
@@ -64,10 +64,6 @@ class GroupTask:
             return 1
         limit = self.policy.max_shipments
         return len(self.demand.lines) * limit if "max_shipments" in self.dropped else limit
-
-    def without(self, limit: SoftLimit) -> "GroupTask":
-        """The same task with one soft limit dropped."""
-        return replace(self, dropped=(*self.dropped, limit))
 
 
 @dataclass(frozen=True, slots=True)

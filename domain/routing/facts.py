@@ -401,6 +401,29 @@ def looked_at(facts: KernelFacts, request: DecisionRequest) -> KernelFacts:
     )
 
 
+def pooled(facts: KernelFacts, requests: Iterable[DecisionRequest]) -> KernelFacts:
+    """The facts with the units that these requests' orders reserve, as if all were given back."""
+    freed: dict[str, dict[int, int]] = {}
+    for request in requests:
+        for sku, by_node in request.own_units.items():
+            for node_id, units in by_node.items():
+                if node_id in facts.network.index:
+                    node = facts.network.index[node_id]
+                    own = freed.setdefault(sku, {})
+                    own[node] = own.get(node, 0) + units
+    stock = dict(facts.stock)
+    for sku, own in freed.items():
+        known = stock.get(sku)
+        if known is not None:
+            for node, units in zip(known.nodes.tolist(), known.units.tolist(), strict=True):
+                own[node] = own.get(node, 0) + units
+        nodes = sorted(own)
+        stock[sku] = SkuStock(
+            np.array(nodes, dtype=np.int32), np.array([own[x] for x in nodes], dtype=np.int64)
+        )
+    return replace(facts, stock=stock)
+
+
 def _of(day: DayCapacity, nodes: Flags) -> DayCapacity | None:
     kept = nodes[day.nodes]
     if not kept.any():

@@ -130,11 +130,9 @@ def _promising(pricer: GroupPricer, plan: Plan, shares: Floats, rows: Flags) -> 
     columns = int(np.count_nonzero(shares[kept]))
     if columns > MOST_COLUMNS:
         return np.zeros(len(rows), dtype=np.bool_)
-    for row in order.tolist():
-        columns += int(np.count_nonzero(shares[row]))
-        if columns > MOST_COLUMNS or breadth[row] <= 0:
-            break
-        kept[row] = True
+    sizes = np.where(kept, 0, np.count_nonzero(shares, axis=1))[order]
+    fits = (columns + np.cumsum(sizes) <= MOST_COLUMNS) & (breadth[order] > 0)
+    kept[order[fits]] = True
     return kept
 
 
@@ -167,9 +165,7 @@ def _solved(
     model.row({column: float(each) for column, _, _, each in columns.served}, most, most)
     model.costs = costs
     answer = model.solve()
-    if answer is None:
-        return None
-    found = _read(pricer, columns, answer)
+    found = None if answer is None else _read(pricer, columns, answer)
     return None if found is None else (found[0], found[1] and fullest.is_optimal)
 
 

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from decimal import Decimal
 from fractions import Fraction
 
-from domain.errors import FinalError
 from domain.values import MICROS
 
 HUGE = 1 << 58
@@ -35,15 +34,10 @@ class ExchangeRates:
         return currency == self._base or currency in self._texts
 
     def to_base(self, amount_micros: int, currency: str) -> int:
-        """Micros of the base currency, rounded half to even.
-
-        Raises FinalError when there is no rate for the currency.
-        """
+        """Micros of the base currency, rounded half to even; only of a currency it knows."""
         if currency == self._base:
             return amount_micros
         rate = self._rates.get(currency)
         if rate is None:
-            if currency not in self._texts:
-                raise FinalError(f"no exchange rate for {currency}: add it to exchange_rates")
             rate = self._rates[currency] = Fraction(self._texts[currency])
         return round(amount_micros * rate)

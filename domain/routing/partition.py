@@ -115,7 +115,6 @@ def _relaxed(priced: Priced, branch: _Branch, most_parts: int) -> Partition:
     """The optimum if a row could be used again and again."""
     units = priced.sets.units
     costs, rows = best_sets(*priced, branch.forbidden, branch.required)
-    atoms = len(units).bit_length() - 1
     table = np.empty(len(units), dtype=np.int64)
     counts = np.empty(len(units), dtype=np.int32)
     choices = np.empty(len(units), dtype=np.int32)
@@ -124,7 +123,7 @@ def _relaxed(priced: Priced, branch: _Branch, most_parts: int) -> Partition:
         return _read(mask, table, choices, rows, units)
     tables = np.empty((most_parts + 1, len(units)), dtype=np.int64)
     steps = np.empty((most_parts + 1, len(units)), dtype=np.int32)
-    mask = part_sets_within(costs, rows, units, min(most_parts, atoms), tables, steps)
+    mask = part_sets_within(costs, rows, units, tables, steps)
     return _read_within(mask, most_parts, tables, steps, rows, units)
 
 
@@ -190,10 +189,8 @@ def part_sets(
 
 
 @compiled
-def part_sets_within(
-    costs: Ints, rows: Indexes, units: Ints, most_parts: int, tables: Ints, steps: Indexes
-) -> int:
-    """As `part_sets`, for each number of parts up to `most_parts` (axis 0)."""
+def part_sets_within(costs: Ints, rows: Indexes, units: Ints, tables: Ints, steps: Indexes) -> int:
+    """As `part_sets`, for each number of parts, which is axis 0 of the tables."""
     size = len(costs)
     for mask in range(size):
         tables[0, mask] = IMPOSSIBLE
@@ -207,7 +204,7 @@ def part_sets_within(
             rest = mask ^ lowest
             best, chosen = tables[count - 1, mask], 0
             others = rest
-            while count <= most_parts:
+            while True:
                 part = others | lowest
                 cost = costs[part] + tables[count - 1, mask ^ part]
                 if cost < best or (cost == best and chosen and rows[part] < rows[chosen]):

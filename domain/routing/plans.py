@@ -65,11 +65,9 @@ class GroupPricer:
         """Units of the row's fullest day."""
         return int(fullest_room(self.candidates.sites, self.candidates.times, row, begin))
 
-    def priced(self, prices: Ints | None = None) -> Priced:
-        """What the exact core looks at; `prices` of scarce stock by (row, atom)."""
+    def priced(self) -> Priced:
+        """What the exact core looks at."""
         sites = self.candidates.sites
-        if prices is not None:
-            sites = sites._replace(prices=prices)
         sets, services = sets_of(self.demand), self.services
         weights = np.empty((len(services.base) + 1, len(sets.units)), dtype=np.int64)
         weight_costs(services.per_kg, sets.grams, weights)

@@ -26,7 +26,7 @@ from domain.routing.decision import (
     Snapshot,
 )
 from domain.routing.demand import Demand, demand_of
-from domain.routing.facts import KernelFacts, content_id, facts_of, looked_at
+from domain.routing.facts import KernelFacts, content_id, facts_of, looked_at, pooled
 from domain.routing.group import OFFERS, GroupPlan, plan_group
 from domain.routing.policy import RoutingPolicy
 from domain.routing.record import (
@@ -82,13 +82,18 @@ class Batch(NamedTuple):
 def decide_batch_on(
     requests: Iterable[DecisionRequest], facts: KernelFacts, policy: RoutingPolicy
 ) -> Batch:
-    """As `decide_batch`, on facts that are arrays already."""
-    asked = tuple(requests)
+    """As `decide_batch`, on facts that are arrays already.
+
+    Units that the orders reserve already are there for all of them: a plan holds only if all are
+    carried out together.
+    """
+    given = tuple(requests)
+    facts = pooled(facts, given)
+    asked = tuple(x.model_copy(update={"own_units": {}}) for x in given)
     contenders: dict[int, Contender] = {}
     for number, request in enumerate(asked):
         groups = _demands(request, facts, policy)
-        # Units an order already has are free to it alone: one limit for all would not tell that.
-        if len(groups) == 1 and request.purpose not in OFFERS and not request.own_units:
+        if len(groups) == 1 and request.purpose not in OFFERS:
             task = group_task(request, facts, policy, Taken(), *groups[0], None)
             found = contender_of(plan_group(task))
             if found is not None:

@@ -29,11 +29,6 @@ class Taken:
         """An independent copy, to try a plan on."""
         return Taken(dict(self.stock), dict(self.capacity))
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing is taken yet."""
-        return not self.stock and not self.capacity
-
     def take(self, node: int, work_day: int, units: int, stock: Iterable[tuple[str, int]]) -> None:
         """Use up stock by SKU, and capacity for one order of so many units."""
         for sku, quantity in stock:

@@ -2,14 +2,17 @@ from datetime import time, timedelta
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import pytest
 
-from domain.catalogue import Product, SupplyMode
+from domain.catalogue import KitComponent, Product, SupplyMode
 from domain.errors import FinalError
 from domain.network import Node, NodeKind, Place, WorkingHours
 from domain.orders import Method, ServiceLevel
 from domain.routing import facts as kernel_facts
 from domain.routing import group as group_planner
+from domain.routing import improve, partition, timetable
+from domain.routing.bound import Bound, Relaxation, bound_of
 from domain.routing.decision import (
     CapacityLeft,
     DecisionRequest,
@@ -21,9 +24,10 @@ from domain.routing.decision import (
 )
 from domain.routing.explain import explain
 from domain.routing.facts import facts_of, snapshot_id, snapshot_of
+from domain.routing.milp import Answer, Model
 from domain.routing.partition import Partition
 from domain.routing.policy import RoutingPolicy
-from domain.routing.solve import decide, decide_batch, policy_id
+from domain.routing.solve import decide, decide_batch, policy_id, warm
 from tests.unit.domain.builders import (
     EXPRESS,
     HERE,
@@ -40,6 +44,15 @@ from tests.unit.domain.builders import (
     service,
     snapshot,
 )
+from tests.unit.domain.uncompiled import run_uncompiled
+
+
+@pytest.fixture(autouse=True, params=["compiled", "not compiled"])
+def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test here runs the kernel twice: as machine code, and as Python."""
+    if request.param == "not compiled":
+        run_uncompiled(monkeypatch)
+
 
 FAR = Place(latitude=34.0, longitude=-118.0, region="US-CA", country="US")
 ALL_SERVICES = (service(), EXPRESS, SAME_DAY)
@@ -701,3 +714,265 @@ def test_a_node_that_comes_back_in_time_may_serve() -> None:
     back: Node = node("N1", offline_until=MONDAY - timedelta(minutes=1), place=HERE)
 
     assert missing_of(request(line("1", "A")), snapshot((back,), {"A": {"N1": 1}})) == []
+
+
+def test_inbound_units_make_a_later_date_possible_when_nothing_on_hand_fits() -> None:
+    coming = (
+        InboundSupply(node_id="N1", sku="A", quantity=4, due=at(10, day=4)),
+        InboundSupply(node_id="N1", sku="A", quantity=9, due=at(10, day=6)),
+        InboundSupply(node_id="N1", sku="A", quantity=9, due=at(10, day=1)),
+        InboundSupply(node_id="gone", sku="A", quantity=9, due=at(10, day=1)),
+    )
+    facts = snapshot((node("N1"), node("N2")), {"A": {"N1": 2, "N2": 1}}, inbound=coming[:2])
+    asked = request(line("1", "A", 5))
+    always = policy(inbound="always")
+
+    later = plan_of(decide(asked, facts, always)).shipments[0]
+    assert (later.work_date, later.order_by) == ("2026-03-04", at(14, day=4))
+    assert missing_of(asked, facts) == [("1", 2, "not enough units")]
+    assert missing_of(asked, facts, policy(inbound="never")) == [("1", 2, "not enough units")]
+    offer = asked.model_copy(update={"purpose": Purpose.CHECKOUT})
+    assert missing_of(offer, facts) == []
+    assert missing_of(request(line("1", "A", 2)), facts, always) == []
+    overdue = snapshot((node("N1"),), {"A": {"N1": 2}}, inbound=coming[2:])
+    assert plan_of(decide(asked, overdue, always)).shipments[0].work_date == "2026-03-02"
+    assert missing_of(request(line("1", "B", 2)), overdue, always) == [("1", 2, "no stock")]
+
+
+def test_a_kit_takes_all_its_components_at_one_node() -> None:
+    parts = (KitComponent(sku="A", quantity=2), KitComponent(sku="B", quantity=1))
+    products = {
+        "KIT": Product(sku="KIT", components=parts),
+        "A": Product(sku="A", weight_grams=500),
+        "HEAVY": Product(sku="HEAVY", weight_grams=7_000, components=parts),
+    }
+    facts = two_nodes(products=products, services=(service(per_kg=Decimal(1)),))
+
+    plan = plan_of(decide(request(line("1", "KIT", 2)), facts, policy()))
+
+    assert sent(plan) == {"N1": {"1": 2}}
+    assert [(x.sku, x.quantity) for x in plan.shipments[0].assignments[0].parts] == [
+        ("A", 4),
+        ("B", 2),
+    ]
+    assert plan.cost_micros == 7_500_000 + 2_000_000
+    heavy = plan_of(decide(request(line("1", "HEAVY", 1)), facts, policy()))
+    assert heavy.cost_micros == 7_000_000 + 7_000_000
+    assert missing_of(request(line("1", "KIT", 6)), facts) == [("1", 4, "not enough units")]
+    gone = two_nodes(products=products).model_copy(update={"availability": {"B": {"N1": 5}}})
+    assert missing_of(request(line("1", "KIT")), gone) == [("1", 1, "no stock")]
+    both = request(line("1", "KIT", 2), line("2", "A", 2))
+    assert missing_of(both, facts) == []
+
+
+def test_a_kit_no_node_can_make_whole_comes_in_whole_kits() -> None:
+    parts = (KitComponent(sku="A", quantity=2), KitComponent(sku="B", quantity=1))
+    stock = {"A": {"N1": 5, "N2": 4}, "B": {"N1": 5, "N2": 1}}
+    products = {"KIT": Product(sku="KIT", components=parts)}
+    facts = snapshot((node("N1"), node("N2")), stock, products=products)
+
+    plan = plan_of(decide(request(line("1", "KIT", 3), line("2", "A", 1)), facts, policy()))
+
+    assert sent(plan) == {"N1": {"1": 2, "2": 1}, "N2": {"1": 1}}
+
+
+def test_a_plan_is_said_to_be_proven_or_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, facts = big_case(lines=16, nodes=6)
+    best = decide(asked, facts, policy())
+    assert best.is_proven
+
+    def blind(relaxation: Relaxation, _: int) -> Bound:
+        return Bound(0.0, np.ones(len(relaxation.fixed), dtype=np.bool_))
+
+    monkeypatch.setattr(improve, "bound_of", blind)
+    assert decide(asked, facts, policy()) == best
+    for most in (0, 40, 60):
+        monkeypatch.setattr(improve, "MOST_COLUMNS", most)
+        found = decide(asked, facts, policy())
+        assert not found.is_proven
+        assert found.plan == best.plan
+
+
+def test_a_bound_drops_the_rows_that_no_better_plan_uses() -> None:
+    relaxation = Relaxation(
+        fixed=np.array([10.0, 10.0, 900.0]),
+        costs=np.array([[1.0, 50.0], [50.0, 1.0], [5.0, 5.0]]),
+        shares=np.ones((3, 2)),
+        targets=np.ones(2),
+    )
+
+    found = bound_of(relaxation, 22)
+
+    assert 20 < found.cost <= 22
+    assert found.rows.tolist() == [True, True, False]
+
+
+def test_an_answer_of_the_solver_that_cannot_be_carried_out_is_not_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    facts = snapshot((node("N1"), node("N2")), {"A": {"N1": 3, "N2": 3}, "B": {"N1": 2, "N2": 2}})
+    asked = request(line("1", "A", 5), line("2", "B", 2), line("3", "A", 1))
+    best = decide(asked, facts, policy())
+
+    def everything(model: Model) -> Answer:
+        return Answer(np.array(model.uppers), True, np.zeros(0))
+
+    monkeypatch.setattr(Model, "solve", everything)
+    found = decide(asked, facts, policy())
+
+    assert best.is_proven
+    assert not found.is_proven
+    assert missing_of(asked, facts) == []
+
+
+def test_a_node_that_is_full_after_one_line_serves_it_once() -> None:
+    nodes = (
+        node("N1", daily_units=2),
+        node("N2", cost_per_order=Decimal(9), hours=WorkingHours(days=(0, 1, 2))),
+    )
+    facts = snapshot(nodes, {"A": {"N1": 4, "N2": 4}, "B": {"N1": 4, "N2": 4}})
+    asked = request(line("1", "A", 2), line("2", "B", 2))
+    rules = policy(horizon_days=1)
+
+    assert sent(plan_of(decide(asked, facts, rules))) == {"N2": {"1": 2, "2": 2}}
+    dear = facts.model_copy(
+        update={"nodes": (nodes[0], nodes[1].model_copy(update={"daily_units": 2}))}
+    )
+    assert sent(plan_of(decide(asked, dear, rules))) == {"N1": {"1": 2}, "N2": {"2": 2}}
+
+
+def test_fewer_shipments_than_allowed_may_be_all_there_is() -> None:
+    cheap = tuple(node(f"C{n}", cost_per_order=Decimal(0), services=("post",)) for n in range(3))
+    stock = {f"S{n}": {f"C{n}": 1, "ALL": 1} for n in range(3)}
+    post = service("post", base=Decimal("0.10"))
+    facts = snapshot(
+        (*cheap, node("ALL", cost_per_order=Decimal(20))), stock, services=(service(), post)
+    )
+    asked = request(*(line(f"{n}", f"S{n}") for n in range(3)))
+
+    assert len(plan_of(decide(asked, facts, policy())).shipments) == 3
+    few = policy(max_shipments=2, relax=())
+    assert set(sent(plan_of(decide(asked, facts, few)))) == {"ALL"}
+
+
+ONE_DAY_ONLY = WorkingHours(
+    days=(0,),
+    holidays=tuple((MONDAY + timedelta(days=7 * n)).date() for n in range(1, 150)),
+)
+
+
+def test_a_node_that_works_on_one_day_only_sends_what_that_day_takes() -> None:
+    once = node("N1", hours=ONE_DAY_ONLY, daily_units=3)
+    facts = snapshot((once,), {"A": {"N1": 9}})
+    full = CapacityLeft(node_id="N1", work_date="2026-03-02", units=0, orders=0)
+
+    assert missing_of(request(line("1", "A", 5)), facts) == [("1", 2, "not enough units")]
+    assert missing_of(request(line("1", "A", 5)), facts, policy(allow_line_split=False)) == [
+        ("1", 5, "not enough units")
+    ]
+    closed = facts.model_copy(update={"capacity": (full,)})
+    assert missing_of(request(line("1", "A", 5)), closed) == [("1", 5, "no capacity")]
+    early = facts.model_copy(update={"services": (service(pickup_at=time(9)),)})
+    assert missing_of(request(line("1", "A", 1)), early) == [("1", 1, "not enough units")]
+
+
+def test_pieces_go_by_the_service_that_no_other_beats() -> None:
+    nodes = tuple(node(f"N{n}", services=("ground", "air")) for n in range(2))
+    facts = snapshot(nodes, {"A": {"N0": 3, "N1": 3}}, services=ALL_SERVICES)
+
+    plan = plan_of(decide(request(line("1", "A", 5)), facts, policy()))
+
+    assert {x.service_id for x in plan.shipments} == {"ground"}
+    assert sum(x.quantity for s in plan.shipments for x in s.assignments) == 5
+
+
+def test_without_carriers_nothing_is_sent() -> None:
+    facts = snapshot((node("N1"),), {"A": {"N1": 9}}, services=())
+
+    assert missing_of(request(line("1", "A")), facts) == [("1", 1, "no carrier service")]
+
+
+def test_a_pickup_store_without_stock_misses_what_others_have() -> None:
+    stores = (node("S1", offers_pickup=True), node("A1"))
+    pickup = group(method=Method.PICKUP, node_id="S1", destination=None)
+    facts = snapshot(stores, {"A": {"A1": 3}})
+
+    assert missing_of(request(line("1", "A"), groups=(pickup,)), facts) == [
+        ("1", 1, "not the pickup store")
+    ]
+
+
+def test_own_units_and_masks_of_nodes_that_are_gone_change_nothing() -> None:
+    maker = node("M", NodeKind.SUPPLIER)
+    made = Product(sku="B", supply_mode=SupplyMode.LEAD_TIME, lead_time_days=3)
+    facts = snapshot((maker,), {"B": {"M": 0}}, products={"B": made})
+    masked = (Exclusion(node_id="M", sku="B", reason="line stopped"),)
+    asked = request(line("1", "B"), exclusions=masked, own_units={"B": {"gone": 4}})
+
+    assert missing_of(asked, facts) == [("1", 1, "no stock")]
+
+
+def test_lines_of_one_product_share_what_a_busy_node_has() -> None:
+    facts = snapshot((node("N1", daily_units=5),), {"A": {"N1": 5}, "B": {"N1": 1}})
+    rules = policy(allow_line_split=False)
+
+    assert missing_of(request(line("1", "A", 3), line("2", "A", 3)), facts, rules) == [
+        ("2", 3, "not enough units")
+    ]
+
+
+def test_caches_that_are_full_start_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = decide(request(line("1", "A")), two_nodes(products={"A": Product(sku="A")}), policy())
+    monkeypatch.setattr(kernel_facts, "_MOST_DOCUMENTS", 0)
+    monkeypatch.setattr(timetable, "_MOST_STRETCHES", 0)
+
+    again = decide(request(line("1", "A")), two_nodes(products={"A": Product(sku="A")}), policy())
+
+    assert again == first
+
+
+def test_branching_that_takes_too_long_gives_way_to_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(partition, "MOST_WORK", 0)
+
+    decision = decide(request(line("1", "A", 2), line("2", "B")), two_nodes(), policy())
+
+    assert sent(plan_of(decision)) == {"N1": {"1": 2, "2": 1}}
+    assert decision.is_proven
+    assert decision.runner_up_cost_micros is None
+
+
+def test_starting_warm_decides_once() -> None:
+    warm()
+
+    assert decide(request(line("1", "A")), two_nodes(), policy()).kernel_version == "2"
+
+
+def test_capacity_of_dates_that_no_decision_reaches_changes_nothing() -> None:
+    rows = tuple(
+        CapacityLeft(node_id="N1", work_date=day, units=0, orders=0)
+        for day in ("2020-01-01", "2040-01-01")
+    )
+    taken = two_nodes(capacity=rows)
+
+    assert plan_of(decide(request(line("1", "A")), taken, policy())) == plan_of(
+        decide(request(line("1", "A")), two_nodes(), policy())
+    )
+
+
+def test_a_node_that_works_one_day_in_a_long_while_is_found() -> None:
+    closed = tuple((MONDAY + timedelta(days=n)).date() for n in range(100))
+    late = node("N1", hours=WorkingHours(days=(0,), holidays=closed))
+    facts = snapshot((late,), {"A": {"N1": 5}})
+
+    shipment = plan_of(decide(request(line("1", "A")), facts, policy())).shipments[0]
+
+    assert shipment.work_date == "2026-06-15"
+
+
+def test_a_carrier_that_takes_months_still_delivers() -> None:
+    slow = service(transit_days=600)
+    facts = snapshot((node("N1"),), {"A": {"N1": 5}}, services=(slow,))
+
+    shipment = plan_of(decide(request(line("1", "A")), facts, policy())).shipments[0]
+
+    assert shipment.deliver_at == at(20) + timedelta(days=600)

@@ -136,8 +136,8 @@ def test_a_single_line_moves_to_a_used_node_that_is_cheaper_for_it() -> None:
 
 
 def test_lines_larger_than_any_day_of_a_node_stay_missing() -> None:
-    facts = snapshot((node("N1", daily_units=1),), {f"S{n}": {"N1": 9} for n in range(9)})
-    asked = request(*(line(f"{n}", f"S{n}", 2) for n in range(9)))
+    facts = snapshot((node("N1", daily_units=1),), {f"S{n}": {"N1": 9} for n in range(15)})
+    asked = request(*(line(f"{n}", f"S{n}", 2) for n in range(15)))
 
     plan = plan_of(decide(asked, facts, policy(allow_line_split=False)))
 
