@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -179,7 +180,9 @@ class Stack:
             await make_schedules(client, self._settings.orders_task_queue)
 
         try:
-            asyncio.run(make())
+            # In a thread of its own: whoever starts the stack may have a running loop.
+            with ThreadPoolExecutor(1) as thread:
+                thread.submit(asyncio.run, make()).result()
         except RPCError as error:
             raise SupervisorError(f"the schedules could not be made: {error}") from error
 
