@@ -8,7 +8,9 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from domain.values import Model
-from store.columns import ByPairs, changed, statement
+from store import driver
+from store.columns import ByPairs, statement
+from store.engine import is_sqlite
 from store.tables.stock import BUCKETS
 
 SELLABLE = "usable - held - reserved - released - claimed - safety_stock - protected"
@@ -23,37 +25,28 @@ PROMISABLE = (
 )
 """SQL for whether a position's node may be asked at `:until_now`, for this SKU and at all."""
 
-_TAKE = statement(
-    "UPDATE positions SET reserved = reserved + :quantity"  # noqa: S608 (no outside text in it)
-    " WHERE sku = :sku AND node_id = :node_id"
-    f" AND {SELLABLE} >= :quantity AND {PROMISABLE}",
-    "positions",
-    "exclusions",
-)
-_HOLD = statement(
-    "UPDATE positions SET held = held + :quantity"  # noqa: S608 (no outside text in it)
-    " WHERE sku = :sku AND node_id = :node_id"
-    f" AND {SELLABLE} >= :quantity AND {PROMISABLE}",
-    "positions",
-    "exclusions",
-)
-_CHANGE = statement(
-    "UPDATE positions SET "  # noqa: S608 (no outside text in it)
-    + ", ".join(f"{bucket} = {bucket} + :{bucket}" for bucket in BUCKETS)
-    + " WHERE sku = :sku AND node_id = :node_id",
-    "positions",
-)
+_PAIR = {"sku": "text", "node_id": "text"}
+_CHANGE = driver.add("positions", _PAIR, BUCKETS)
 _OPEN = statement(
     f"INSERT INTO positions (sku, node_id, {', '.join(BUCKETS)})"  # noqa: S608 (as above)
     f" VALUES (:sku, :node_id, {', '.join('0' for _ in BUCKETS)}) ON CONFLICT DO NOTHING",
     "positions",
 )
-_WRITE = statement(
-    "INSERT INTO ledger"
-    " (key, at, node_id, sku, bucket, delta, kind, order_id, fulfillment_id, reason, occurred_at)"
-    " VALUES (:key, :at, :node_id, :sku, :bucket, :delta, :kind, :order_id, :fulfillment_id,"
-    " :reason, :occurred_at)",
+_WRITE = driver.insert(
     "ledger",
+    {
+        "key": "text",
+        "at": "time",
+        "node_id": "text",
+        "sku": "text",
+        "bucket": "text",
+        "delta": "bigint",
+        "kind": "text",
+        "order_id": "text",
+        "fulfillment_id": "text",
+        "reason": "text",
+        "occurred_at": "time",
+    },
 )
 _PLACES = ByPairs("t.*", "positions", "ORDER BY t.node_id, t.sku")
 _NOTHING = dict.fromkeys(BUCKETS, 0)
@@ -126,48 +119,31 @@ def lock_positions(
     return {(row["node_id"], row["sku"]): Position.model_construct(**row) for row in rows}
 
 
-def take(
-    session: Session, wanted: Mapping[tuple[str, str], int], cause: Cause, *, bucket: str
-) -> tuple[tuple[str, str], ...]:
-    """Move sellable units of each (node id, SKU) to `reserved` or `held`; which pairs had too few.
-
-    A node that is excluded, for the SKU or for all, has none. When any refuses, the caller must
-    roll back: the others were taken.
-    """
-    sql = {"reserved": _TAKE, "held": _HOLD}[bucket]
-    refused = []
-    for (node_id, sku), quantity in sorted(wanted.items()):
-        row = {"node_id": node_id, "sku": sku, "quantity": quantity, "until_now": cause.at}
-        if not changed(session, sql, row):
-            refused.append((node_id, sku))
-    if not refused:
-        write(session, {pair: {bucket: quantity} for pair, quantity in wanted.items()}, cause)
-    return tuple(refused)
-
-
 def apply(session: Session, changes: Changes, cause: Cause) -> None:
     """Change the buckets of existing positions and write the ledger rows that explain it."""
-    rows = [
-        {**_NOTHING, **buckets, "node_id": node_id, "sku": sku}
-        for (node_id, sku), buckets in sorted(changes.items())
-        if any(buckets.values())
+    pairs = [pair for pair, buckets in sorted(changes.items()) if any(buckets.values())]
+    if not pairs:
+        return
+    if len(pairs) > 1 and not is_sqlite(session):
+        lock_positions(session, pairs)
+    positions = [
+        {**_NOTHING, **changes[node_id, sku], "node_id": node_id, "sku": sku}
+        for node_id, sku in pairs
     ]
-    if rows:
-        session.execute(_CHANGE, rows)
-        write(session, changes, cause)
+    driver.write(session, (_CHANGE, positions), (_WRITE, _rows(pairs, changes, cause)))
 
 
-def write(session: Session, changes: Changes, cause: Cause) -> None:
-    """Write ledger rows only; the positions were changed already."""
+def _rows(pairs: Iterable[tuple[str, str]], changes: Changes, cause: Cause) -> list[dict[str, Any]]:
     why: dict[str, Any] = asdict(cause)
-    rows = [
+    why["at"] = driver.moment(cause.at)
+    if cause.occurred_at is not None:
+        why["occurred_at"] = driver.moment(cause.occurred_at)
+    return [
         {**why, "node_id": node_id, "sku": sku, "bucket": bucket, "delta": delta}
-        for (node_id, sku), buckets in sorted(changes.items())
-        for bucket, delta in buckets.items()
+        for node_id, sku in pairs
+        for bucket, delta in changes[node_id, sku].items()
         if delta
     ]
-    if rows:
-        session.execute(_WRITE, rows)
 
 
 def position_of_row(row: Mapping[Any, Any]) -> Position:
