@@ -53,8 +53,5 @@ def _holidays(known: list[Shipment], at: datetime) -> frozenset[int]:
     if len(countries) != 1:
         return frozenset()
     years = range(at.year - 2, at.year + 3)
-    try:
-        days = holidays.country_holidays(countries.pop(), years=years)
-    except NotImplementedError:
-        return frozenset()
+    days = holidays.country_holidays(countries.pop(), years=years)
     return frozenset((day - _EPOCH).days for day in days)

@@ -7,7 +7,7 @@ on; the next wider one answers: from that node to the region, from region to reg
 """
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -25,6 +25,7 @@ from domain.delivery_history import (
 )
 from domain.geo import haversine_km
 from domain.network import Place
+from domain.routing.decision import Option
 from domain.values import Count, Id, Model, Text, UtcTime
 
 LEAST_IN_LANE = 20
@@ -114,6 +115,29 @@ def confidence(
     if days < 0:
         return 0.0
     return float(_chances(learned, lane, start, days + 1)[days])
+
+
+def option_confidence(
+    learned: LearnedDates,
+    option: Option,
+    origins: Mapping[str, Place],
+    destinations: Mapping[str, Place | None],
+) -> float | None:
+    """Chance that every shipment of the option arrives on its day; by node and ship group.
+
+    None when one has no service or destination (it is collected), or nothing was learned of it.
+    """
+    chance = 1.0
+    for shipment in option.shipments:
+        destination = destinations.get(shipment.ship_group)
+        if shipment.service_id is None or destination is None:
+            return None
+        origin = origins[shipment.node_id]
+        lane = learned.lane_of(shipment.node_id, shipment.service_id, origin, destination)
+        if lane is None:
+            return None
+        chance *= confidence(learned, lane, shipment.ship_at, shipment.deliver_at)
+    return chance if option.shipments else None
 
 
 def transit_days(

@@ -37,6 +37,7 @@ from starter.api.problems import install_problem_handlers
 from starter.auth import Gatekeeper
 from starter.dispatcher import Dispatcher
 from starter.intake import Capture, Intake, Reference
+from starter.learned_dates import LearnedReader
 from starter.promise_records import PromiseRecords
 from starter.stock_keeping import StockKeeper
 from starter.sweeper import Sweeper
@@ -85,6 +86,7 @@ def create_app(
         records=records,
         answers=answers,
         temporal_ready=lambda: dispatcher.reaches_temporal,
+        learned=LearnedReader(engine).current,
     )
     app = FastAPI(
         title="doms",

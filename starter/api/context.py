@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from sqlalchemy import Engine
 
 from config.settings import Settings
+from domain.learned_dates import LearnedDates
 from domain.orders import MAX_DOCUMENT_BYTES
 from starter.answers import Answers
 from starter.api.problems import FieldError, InvalidDocumentError, ProblemError, field_errors
@@ -44,6 +45,8 @@ class Services:
     answers: Answers
     """Asks running orders what becomes of a request."""
     temporal_ready: Callable[[], bool] = field(default=lambda: False)
+    learned: Callable[[], LearnedDates | None] = field(default=lambda: None)
+    """Delivery dates as learned last."""
 
 
 def services_of(request: Request) -> Services:

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from pydantic_core import to_json
 
 from domain.errors import ShortageError
+from domain.learned_dates import option_confidence
 from domain.routing.decision import Exclusion, Option, PlannedShipment, Purpose
 from domain.routing.policy import RoutingPolicy
 from domain.values import MICROS
@@ -158,7 +159,7 @@ def _response(services: Services, made: Promise, held: CartHold | None) -> Respo
         "snapshot_id": main.decision.snapshot_id,
         "currency": main.facts.network.base_currency,
         "chosen": made.chosen,
-        "options": [_option(offer) for offer in made.offers],
+        "options": _with_confidence(services, made, [_option(offer) for offer in made.offers]),
         "links": {"decision": f"{services.settings.base_url}/v1/decisions/{made.promise_id}"},
     }
     if held is not None:
@@ -166,6 +167,31 @@ def _response(services: Services, made: Promise, held: CartHold | None) -> Respo
     # https://www.w3.org/TR/server-timing/: what of the answer's time the kernel took.
     timing = {"Server-Timing": f"kernel;dur={1000 * made.kernel_seconds:.3f}"}
     return Response(to_json(answer), media_type="application/json", headers=timing)
+
+
+def _with_confidence(
+    services: Services, made: Promise, options: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Adds the chance that the dates hold, where delivery dates were learned."""
+    learned = services.learned()
+    if learned is None:
+        return options
+    decided = {one.decision_id: one for one in made.decided}
+    for offer, told in zip(made.offers, options, strict=True):
+        one = decided[offer.decision_id]
+        network = one.facts.network
+        chance = option_confidence(
+            learned,
+            offer.option,
+            {
+                shipment.node_id: network.nodes[network.index[shipment.node_id]].place
+                for shipment in offer.option.shipments
+            },
+            {group.group_id: group.destination for group in one.request.groups},
+        )
+        if chance is not None:
+            told["confidence"] = round(chance, 3)
+    return options
 
 
 def _option(offer: Offer) -> dict[str, Any]:

@@ -13,9 +13,12 @@ from domain.learned_dates import (
     Shipment,
     confidence,
     learn_dates,
+    option_confidence,
     transit_days,
 )
 from domain.network import Place
+from domain.orders import Method, ServiceLevel
+from domain.routing.decision import Option, PlannedShipment
 
 START = datetime(2026, 1, 5, 6, tzinfo=UTC)
 """A Monday."""
@@ -114,6 +117,50 @@ def test_confidence_is_kept_by_what_is_ordered_later(learned: LearnedDates) -> N
         assert one.delivered is not None
         hit.append((one.delivered.date() - one.planned.date()).days <= days)
     assert 0.85 < np.mean(hit) < 0.98
+
+
+def option(*nodes: str, service_id: str | None = "ground", days: float = 5) -> Option:
+    return Option(
+        service_level=ServiceLevel.STANDARD,
+        shipments=tuple(
+            PlannedShipment(
+                node_id=node,
+                ship_group="1",
+                method=Method.SHIP,
+                service_id=service_id,
+                assignments=(),
+                work_date="2026-05-06",
+                ship_at=at(121),
+                deliver_at=at(121 + days),
+                order_by=at(121),
+                cost_micros=0,
+            )
+            for node in nodes
+        ),
+    )
+
+
+def test_an_option_is_as_sure_as_all_its_shipments_together(learned: LearnedDates) -> None:
+    origins, to_east = {"A": WEST, "B": WEST}, {"1": EAST}
+    one = option_confidence(learned, option("A"), origins, to_east)
+    other = option_confidence(learned, option("B"), origins, to_east)
+    assert one is not None
+    assert other is not None
+    assert 0 < one < 1
+    assert option_confidence(learned, option("A", "B"), origins, to_east) == pytest.approx(
+        one * other
+    )
+
+
+def test_what_is_collected_or_was_never_learned_has_no_confidence(learned: LearnedDates) -> None:
+    origins: dict[str, Place] = {"A": WEST}
+    for unsure, destination in (
+        (option("A", service_id=None), EAST),
+        (option("A"), None),
+        (option("A", service_id="express"), EAST),
+        (option(), EAST),
+    ):
+        assert option_confidence(learned, unsure, origins, {"1": destination}) is None
 
 
 def test_little_or_nothing_teaches_nothing() -> None:
