@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: install install-bench demo test test-contract check lock bench-lifecycle bench-edd bench-reserve bench-promise clean
+.PHONY: bench-routing install install-bench demo test test-contract check lock bench-lifecycle bench-edd bench-reserve bench-promise clean
 
 install: $(VENV)/.installed
 
@@ -37,6 +37,10 @@ check: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Exactness, speed and quality of routing; ARGS="--data FOLDER" names real sites and postal codes.
+bench-routing: install-bench
+	$(BIN)/python -m benchmarks.routing $(ARGS)
 
 bench-lifecycle: install
 	$(BIN)/python -m benchmarks.lifecycle $(ARGS)

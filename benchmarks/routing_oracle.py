@@ -10,8 +10,8 @@ of each: `ortools` and `highspy` cannot live in one process.
 import json
 import sys
 from dataclasses import asdict, dataclass
-from datetime import datetime
 
+from domain.geo import haversine_km
 from domain.routing.decision import DecisionRequest
 from domain.routing.facts import KernelFacts
 from domain.routing.policy import RoutingPolicy
@@ -52,7 +52,7 @@ def problem_of(request: DecisionRequest, facts: KernelFacts, policy: RoutingPoli
         if not lines:
             continue
         km = round(
-            _kilometres(
+            haversine_km(
                 node.place.latitude or 0, node.place.longitude or 0, place.latitude, place.longitude
             )
         )
@@ -72,12 +72,6 @@ def problem_of(request: DecisionRequest, facts: KernelFacts, policy: RoutingPoli
             }
         )
     return Problem(fixed, serves, len(request.lines))
-
-
-def _kilometres(latitude: float, longitude: float, to_latitude: float, to_longitude: float) -> float:
-    from domain.geo import haversine_km
-
-    return haversine_km(latitude, longitude, to_latitude, to_longitude)
 
 
 def optimum_by_highs(problem: Problem) -> int | None:
@@ -155,11 +149,11 @@ def optimum_by_cp_sat(problem: Problem) -> int | None:
     solver = cp_model.CpSolver()
     solver.parameters.num_workers = 1
     solver.parameters.max_time_in_seconds = 120
-    status = solver.solve(model)
-    if status == cp_model.INFEASIBLE:
+    status = solver.status_name(solver.solve(model))
+    if status == "INFEASIBLE":
         return None
-    if status != cp_model.OPTIMAL:
-        raise RuntimeError(f"CP-SAT did not finish: {solver.status_name(status)}")
+    if status != "OPTIMAL":
+        raise RuntimeError(f"CP-SAT did not finish: {status}")
     return round(solver.objective_value)
 
 

@@ -59,6 +59,13 @@ def decide_on(request: DecisionRequest, facts: KernelFacts, policy: RoutingPolic
     return _decide(request, facts, policy, Taken())
 
 
+def decide_after(
+    request: DecisionRequest, facts: KernelFacts, policy: RoutingPolicy, taken: Taken
+) -> Decision:
+    """As `decide_on`, of what `taken` leaves; what the plan uses is taken too."""
+    return _decide(request, looked_at(facts, request), policy, taken)
+
+
 def decide_batch(
     requests: Iterable[DecisionRequest], snapshot: Snapshot, policy: RoutingPolicy
 ) -> tuple[Decision, ...]:
@@ -108,7 +115,7 @@ def decide_batch_on(
     for number, request in enumerate(asked):
         plan = chosen.get(number)
         if plan is None:
-            decisions.append(_decide(request, looked_at(facts, request), policy, taken))
+            decisions.append(decide_after(request, facts, policy, taken))
         else:
             own = looked_at(facts, request)
             level = ServiceLevel.STANDARD
