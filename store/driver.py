@@ -66,12 +66,15 @@ def add(table: str, keys: Columns, numbers: Sequence[str]) -> Sql:
     )
 
 
-def assign(table: str, key: str, column: str) -> Sql:
-    """Set the text column of the rows found by the text key."""
-    few = _few({key: "text", column: "text"})
+def assign(table: str, keys: Columns, columns: Columns) -> Sql:
+    """Set the columns of the rows found by the keys."""
+    one = " AND ".join(f"{key} = :{key}" for key in keys)
+    joined = " AND ".join(f"t.{key} = w.{key}" for key in keys)
+    values = ", ".join(f"{name} = :{name}" for name in columns)
+    set_ = ", ".join(f"{name} = w.{name}" for name in columns)
     return Sql(
-        f"UPDATE {table} SET {column} = :{column} WHERE {key} = :{key}",  # noqa: S608 (own names)
-        f"UPDATE {table} t SET {column} = w.{column} FROM {few} WHERE t.{key} = w.{key}",  # noqa: S608 (own names)
+        f"UPDATE {table} SET {values} WHERE {one}",  # noqa: S608 (own names)
+        f"UPDATE {table} t SET {set_} FROM {_few({**keys, **columns})} WHERE {joined}",  # noqa: S608 (own names)
         many=True,
     )
 

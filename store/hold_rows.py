@@ -51,7 +51,7 @@ _EXPIRED_AT = given(
     {"sku": "text", "node_id": "text", "at": "time"},
     locking=" FOR UPDATE OF h SKIP LOCKED",
 )
-_ENDED = assign("cart_holds", "hold_id", "ended")
+_ENDED = assign("cart_holds", {"hold_id": "text"}, {"ended": "text"})
 _DELETE = delete("hold_lines", "hold_id")
 _DELETE_AT = delete("hold_lines", "hold_id", "node_id", "sku")
 

@@ -11,33 +11,36 @@ from domain.errors import ConflictError, UnknownReferenceError
 from domain.plans import Plan
 from store import ledger
 from store.columns import changed, query, statement
-from store.engine import is_sqlite
+from store.driver import Sql, assign, fetch, given, write
 from store.ledger import Changes
 
 _COLUMNS = (
-    "reservation_id, line_id, node_id, sku, order_id, plan_version, fulfillment_id, work_date,"
-    " quantity, reserved, released, consumed, freed, granted, counted"
+    "t.reservation_id, t.line_id, t.node_id, t.sku, t.order_id, t.plan_version, t.fulfillment_id,"
+    " t.work_date, t.quantity, t.reserved, t.released, t.consumed, t.freed, t.granted, t.counted"
 )
-_OF_RESERVATIONS = (
-    f"SELECT {_COLUMNS} FROM reservations WHERE reservation_id IN :reservation_ids"  # noqa: S608 (own names)
-    " ORDER BY reservation_id, line_id, node_id"
-)
-_OF_FULFILLMENT = (
-    f"SELECT {_COLUMNS} FROM reservations WHERE fulfillment_id = :fulfillment_id"  # noqa: S608 (own names)
-    " ORDER BY reservation_id, line_id, node_id"
-)
-_ROWS = {
-    (sql, is_locking): query(
-        sql + (" FOR UPDATE" if is_locking else ""), "reservations", lists=["reservation_ids"]
+
+
+def _rows_by(column: str) -> Sql:
+    return given(
+        f"SELECT {_COLUMNS} FROM {{given}} CROSS JOIN reservations t"  # noqa: S608 (own names)
+        f" WHERE t.{column} = w.{column} ORDER BY t.reservation_id, t.line_id, t.node_id",
+        {column: "text"},
+        locking=" FOR UPDATE OF t",
     )
-    for sql in (_OF_RESERVATIONS, _OF_FULFILLMENT)
-    for is_locking in (True, False)
-}
-_UPDATE = statement(
-    "UPDATE reservations SET reserved = :reserved, released = :released, consumed = :consumed,"
-    " freed = :freed, fulfillment_id = :fulfillment_id WHERE reservation_id = :reservation_id"
-    " AND line_id = :line_id AND node_id = :node_id",
+
+
+_OF_RESERVATIONS = _rows_by("reservation_id")
+_OF_FULFILLMENT = _rows_by("fulfillment_id")
+_UPDATE = assign(
     "reservations",
+    {"reservation_id": "text", "line_id": "text", "node_id": "text"},
+    {
+        "reserved": "bigint",
+        "released": "bigint",
+        "consumed": "bigint",
+        "freed": "bigint",
+        "fulfillment_id": "text",
+    },
 )
 _SAVE_PLAN = statement(
     "INSERT INTO plans (order_id, plan_version, state, document, saved_at)"
@@ -51,10 +54,7 @@ _PLAN = query(
     "SELECT state, document FROM plans WHERE order_id = :order_id AND plan_version = :plan_version",
     "plans",
 )
-_PLAN_STATE = statement(
-    "UPDATE plans SET state = :state WHERE order_id = :order_id AND plan_version = :plan_version",
-    "plans",
-)
+_PLAN_STATE = assign("plans", {"order_id": "text", "plan_version": "bigint"}, {"state": "text"})
 
 
 @dataclass
@@ -90,22 +90,20 @@ class ReservationRow:
 
 def locked_reservations(session: Session, reservation_ids: Iterable[str]) -> list[ReservationRow]:
     """The rows of those reservations, kept from changing until the transaction ends."""
-    sql = _ROWS[_OF_RESERVATIONS, not is_sqlite(session)]
-    rows = session.execute(sql, {"reservation_ids": sorted(set(reservation_ids))})
+    asked = [{"reservation_id": found} for found in sorted(set(reservation_ids))]
+    [rows] = fetch(session, (_OF_RESERVATIONS, asked))
     return [ReservationRow(*row) for row in rows]
 
 
 def locked_fulfillment(session: Session, fulfillment_id: str) -> list[ReservationRow]:
     """The rows of a fulfillment, kept from changing until the transaction ends."""
-    sql = _ROWS[_OF_FULFILLMENT, not is_sqlite(session)]
-    rows = session.execute(sql, {"fulfillment_id": fulfillment_id})
+    [rows] = fetch(session, (_OF_FULFILLMENT, [{"fulfillment_id": fulfillment_id}]))
     return [ReservationRow(*row) for row in rows]
 
 
 def update_rows(session: Session, rows: Sequence[ReservationRow]) -> None:
     """Write where the rows' units are now."""
-    if rows:
-        session.execute(_UPDATE, [vars(row) for row in rows])
+    write(session, (_UPDATE, [vars(row) for row in rows]))
 
 
 def free_units(
@@ -152,14 +150,14 @@ def add_back(
 
 def settle_plans(session: Session, order_id: str, rows: Sequence[ReservationRow]) -> None:
     """Call plans `released` or `freed` once nothing of their rows is reserved any more."""
+    states = []
     for plan_version in sorted({row.plan_version for row in rows if row.plan_version is not None}):
         mine = [row for row in rows if row.plan_version == plan_version]
-        if any(row.reserved for row in mine):
-            continue
-        state = "released" if any(row.released or row.consumed for row in mine) else "freed"
-        session.execute(
-            _PLAN_STATE, {"order_id": order_id, "plan_version": plan_version, "state": state}
-        )
+        if not any(row.reserved for row in mine):
+            state = "released" if any(row.released or row.consumed for row in mine) else "freed"
+            plan = {"order_id": order_id, "plan_version": plan_version, "state": state}
+            states.append(plan)
+    write(session, (_PLAN_STATE, states))
 
 
 def save_plan(session: Session, order_id: str, plan: Plan, *, now: datetime) -> None:
