@@ -39,6 +39,8 @@ def prepare_process(settings: Settings) -> None:
         text = "%(asctime)s %(levelname)s %(name)s %(message)s"
         handler.setFormatter(logging.Formatter(text))
     logging.basicConfig(level=settings.log_level, handlers=[handler])
+    # It would log every call; what goes wrong with one is said by who made it.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
