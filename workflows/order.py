@@ -24,6 +24,7 @@ from workflows.order_approval import Approval
 from workflows.order_commands import Command, Commands
 from workflows.order_core import OrderCore
 from workflows.order_details import order_details
+from workflows.order_fulfillments import Fulfillments
 from workflows.order_planning import Planning
 
 with workflow.unsafe.imports_passed_through():
@@ -41,7 +42,8 @@ class OrderWorkflow:
         self._start = start
         self._core = OrderCore(start)
         self._approval = Approval(self._core)
-        self._planning = Planning(self._core)
+        self._fulfillments = Fulfillments(self._core)
+        self._planning = Planning(self._core, self._fulfillments)
         self._commands = Commands(self._core, self._planning, self._approval)
 
     @workflow.run
@@ -54,11 +56,11 @@ class OrderWorkflow:
 
     async def _live(self) -> OrderResult:
         actions = [
-            self._planning.take_reports,
+            self._fulfillments.take_reports,
             self._commands.obey,
             self._commands.expire_holds,
             self._approval.count,
-            self._planning.take_failure,
+            self._fulfillments.take_failure,
             self._approval.watch,
             self._approval.ask,
             self._planning.promise,
@@ -150,7 +152,7 @@ class OrderWorkflow:
     @workflow.signal(description="A fulfillment reports")
     def fulfillment_progress(self, progress: FulfillmentProgress) -> None:
         """Take a fulfillment's report."""
-        self._planning.report(progress)
+        self._fulfillments.report(progress)
 
     @workflow.signal(description="Supply was reserved for backordered units")
     def supply_granted(self, granted: SupplyGranted) -> None:

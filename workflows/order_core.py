@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from temporalio import workflow
@@ -33,10 +33,10 @@ with workflow.unsafe.imports_passed_through():
     from domain.quantities import Bucket
     from domain.stages import CLOSED_STAGES, Choice
 
+ASKS_AND_GOES_ON = 2
+"""The behavior from which a person's answer is waited for without holding up the rest."""
 BRIEF_STAGES_UNSHOWN = 3
 """The behavior from which search attributes leave out a stage that is over within two seconds."""
-
-
 RISK_PASSES = 4
 """The behavior from which `AtRisk` is false again once nothing is at risk any more."""
 
@@ -246,7 +246,9 @@ class OrderCore(Reactor):
         book, promised = self.state.book, self.state.promise_at
         if book.units(Bucket.OPEN) or book.units(Bucket.BACKORDERED):
             return True
-        dates = [x.deliver_by for p in self.state.pending.values() for x in p.plan.fulfillments]
+        dates: list[datetime | None] = [
+            x.deliver_by for p in self.state.pending.values() for x in p.plan.fulfillments
+        ]
         dates += [track.order.deliver_by for track in book.tracks.values() if track.is_open]
         return promised is not None and any(date > promised for date in dates if date is not None)
 
