@@ -9,6 +9,7 @@ import pytest
 from domain.errors import UnknownReferenceError
 from integrations.node_system import CancelReplyOutcome
 from store import reservations
+from store.reserver import Reserver
 from tests.workflow.world import World, document
 from workflows.messages import Cancel
 
@@ -351,8 +352,8 @@ class Gate:
         self.reached = threading.Event()
         self.open = threading.Event()
 
-    def stop(self, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-        real = getattr(reservations, name)
+    def stop(self, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> None:
+        real = getattr(owner, name)
 
         def gated(*args: Any, **options: Any) -> Any:
             answer = real(*args, **options)
@@ -360,7 +361,7 @@ class Gate:
             assert self.open.wait(8)
             return answer
 
-        monkeypatch.setattr(reservations, name, gated)
+        monkeypatch.setattr(owner, name, gated)
 
     async def until_reached(self) -> None:
         assert await asyncio.to_thread(self.reached.wait, 8)
@@ -373,7 +374,7 @@ async def test_a_native_cancel_in_the_middle_of_reserving_gives_all_back(
     world.prepare()
     world.stock(dc_1__TEA=5)
     gate = Gate()
-    gate.stop(monkeypatch, "reserve_plan")
+    gate.stop(monkeypatch, Reserver, "reserve")
     order = await world.submit(document())
     await gate.until_reached()
     # when
@@ -391,7 +392,7 @@ async def test_a_native_cancel_in_the_middle_of_giving_back_loses_nothing(
     world.prepare()
     world.stock(dc_1__TEA=5)
     gate = Gate()
-    gate.stop(monkeypatch, step)
+    gate.stop(monkeypatch, reservations, step)
     order = await world.reserved(document())
     if step == "free_released":
         await world.skip(minutes=31)
@@ -441,7 +442,7 @@ async def test_an_order_that_ends_answers_a_cancel_that_comes_at_the_last_moment
     world.stock(dc_1__TEA=5)
     order = await world.reserved(document())
     gate = Gate()
-    gate.stop(monkeypatch, "free_reserved")
+    gate.stop(monkeypatch, reservations, "free_reserved")
     # when: the second request arrives while the first empties the order
     await world.cancel(order, "c-1")
     await gate.until_reached()

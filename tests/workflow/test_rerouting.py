@@ -1,15 +1,20 @@
 """What a node refuses, does not answer or cannot find goes to another node."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy.orm import Session
 
 from domain.errors import ShortageError
 from domain.events import LineFact, ShortReason
+from domain.plans import Plan
 from integrations.node_system import CancelReplyOutcome
 from store import reservations
 from store.engine import reading
+from store.reserver import Reserver
+from store.reserving import Ask
 from tests.replay import record
 from tests.workflow.world import World, document
 
@@ -20,16 +25,16 @@ async def test_stock_sold_between_routing_and_reserving_is_masked_and_routed_aga
     # given
     world.prepare()
     world.stock(dc_1__TEA=2, dc_2__TEA=2)
-    real = reservations.reserve_plan
-    refused: list[Any] = []
+    real = Reserver.reserve
+    refused: list[Plan] = []
 
-    def sold_out_once(*args: Any, **options: Any) -> str:
+    def sold_out_once(reserver: Reserver, ask: Ask, then: Callable[[Session], None]) -> str:
         if not refused:
-            refused.append(args[2])
+            refused.append(ask.plan)
             raise ShortageError("gone", short=(("dc-1", "TEA"),))
-        return real(*args, **options)
+        return real(reserver, ask, then)
 
-    monkeypatch.setattr(reservations, "reserve_plan", sold_out_once)
+    monkeypatch.setattr(Reserver, "reserve", sold_out_once)
     # when
     order = await world.at_node(document())
     # then
@@ -69,7 +74,7 @@ async def test_a_node_that_rejects_is_left_out_for_a_while(world: World) -> None
     assert [x.node_id for x in world.page().fulfillments] == ["dc-1", "dc-2"]
     assert world.wms.handovers == ["W-1-1", "W-1-2"]
     assert list(world.carrier.bought) == ["W-1-2/P1/label"]
-    assert (await world.attributes("order-W-1"))["AtRisk"] is True
+    assert (await world.attributes("order-W-1"))["AtRisk"] is False
     world.nothing_is_astray()
 
 
