@@ -36,7 +36,7 @@ from domain.delivery_dates import (
 )
 from domain.delivery_history import Floats, Ints, learn_calendar
 
-DATA = Path("/work/shared/data/olist")
+DATA = Path(__file__).parents[2] / "shared/data/olist"
 TEST_FROM = date(2018, 1, 1)
 LATE_COSTS = tuple(float(cost) for cost in np.geomspace(5, 2_000, 40))
 LEVELS = (

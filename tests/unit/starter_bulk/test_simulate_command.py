@@ -7,7 +7,7 @@ import pytest
 
 from starter.cli import main
 
-OLIST = Path("/work/shared/data/olist")
+OLIST = Path(__file__).parents[4] / "shared/data/olist"
 needs_olist = pytest.mark.skipif(not OLIST.is_dir(), reason="the real Olist data is not here")
 
 
