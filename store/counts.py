@@ -7,8 +7,9 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from store import ledger
-from store.columns import ByPairs, query, statement
+from store import driver, ledger
+from store.columns import ByPairs, query
+from store.driver import moment
 from store.ledger import Cause, Changes, Position
 
 _LAST = ByPairs("t.*", "stock_counts", "")
@@ -17,18 +18,31 @@ _MOVES = ByPairs(
     "ledger",
     "WHERE t.bucket IN ('usable', 'damaged', 'quarantine', 'suspect', 'released') AND t.at > :at",
 )
-_REMEMBER = statement(
-    "INSERT INTO stock_counts (sku, node_id, condition, quantity, counted_at)"
-    " VALUES (:sku, :node_id, :condition, :quantity, :counted_at)"
-    " ON CONFLICT (sku, node_id, condition)"
-    " DO UPDATE SET quantity = excluded.quantity, counted_at = excluded.counted_at",
+_REMEMBER = driver.insert(
     "stock_counts",
+    {
+        "sku": "text",
+        "node_id": "text",
+        "condition": "text",
+        "quantity": "bigint",
+        "counted_at": "time",
+    },
+    "ON CONFLICT (sku, node_id, condition)"
+    " DO UPDATE SET quantity = excluded.quantity, counted_at = excluded.counted_at",
 )
-_DISAGREES = statement(
-    "INSERT INTO discrepancies"
-    " (key, kind, node_id, sku, condition, expected, found, occurred_at, noted_at) VALUES"
-    " (:key, :kind, :node_id, :sku, :condition, :expected, :found, :occurred_at, :noted_at)",
+_DISAGREES = driver.insert(
     "discrepancies",
+    {
+        "key": "text",
+        "kind": "text",
+        "node_id": "text",
+        "sku": "text",
+        "condition": "text",
+        "expected": "bigint",
+        "found": "bigint",
+        "occurred_at": "time",
+        "noted_at": "time",
+    },
 )
 _COUNTED_AT = query(
     "SELECT counted_at FROM stock_counts"
@@ -125,9 +139,8 @@ def counted_changes(
         is_known = believed > 0 or (count.node_id, count.sku, count.condition) in known
         if found != believed and is_known and count in given:
             differing.append(_disagreement(count, believed, found, cause))
-    session.execute(_REMEMBER, [vars(count) for count in taken])
-    if differing:
-        session.execute(_DISAGREES, differing)
+    remembered = [{**vars(count), "counted_at": moment(count.counted_at)} for count in taken]
+    driver.write(session, (_REMEMBER, remembered), (_DISAGREES, differing))
     return changes
 
 
@@ -144,7 +157,7 @@ def note_disagreement(
     session: Session, counted: Counted, *, expected: int, found: int, cause: Cause
 ) -> None:
     """List that something was found that does not agree with what was believed."""
-    session.execute(_DISAGREES, [_disagreement(counted, expected, found, cause)])
+    driver.write(session, (_DISAGREES, [_disagreement(counted, expected, found, cause)]))
 
 
 def _disagreement(counted: Counted, expected: int, found: int, cause: Cause) -> dict[str, Any]:
@@ -156,8 +169,8 @@ def _disagreement(counted: Counted, expected: int, found: int, cause: Cause) -> 
         "condition": counted.condition,
         "expected": expected,
         "found": found,
-        "occurred_at": counted.counted_at,
-        "noted_at": cause.at,
+        "occurred_at": moment(counted.counted_at),
+        "noted_at": moment(cause.at),
     }
 
 

@@ -44,6 +44,12 @@ _CHECKS = {
         " SELECT node_id, sku, -quantity FROM hold_lines WHERE counted) AS sides"
         " GROUP BY node_id, sku HAVING sum(held) <> 0) AS astray"
     ),
+    "positions_unlike_protections": statement(
+        "SELECT count(*) FROM (SELECT node_id, sku FROM ("
+        "SELECT node_id, sku, protected FROM positions UNION ALL"
+        " SELECT node_id, sku, -quantity FROM protections) AS sides"
+        " GROUP BY node_id, sku HAVING sum(protected) <> 0) AS astray"
+    ),
     "open_reservations_of_closed_orders": statement(
         "SELECT count(*) FROM reservations r JOIN orders o ON o.order_id = r.order_id"
         " WHERE o.closed AND r.reserved + r.released > 0"

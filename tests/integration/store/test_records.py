@@ -282,6 +282,11 @@ def test_sound_books_show_no_contradiction(engine: Engine) -> None:
             {"unexplained": 2, "positions_unlike_reservations": 1},
         ),
         ("DELETE FROM hold_lines", {"positions_unlike_holds": 1}),
+        (
+            "INSERT INTO protections (sku, node_id, channel, quantity, level)"
+            " VALUES ('X', 'A', 'web', 1, 1)",
+            {"positions_unlike_protections": 1},
+        ),
         ("UPDATE orders SET closed = (1 = 1)", {"open_reservations_of_closed_orders": 1}),
         ("DELETE FROM messages", {"orders_never_started": 1}),
     ],

@@ -1,6 +1,9 @@
 from decimal import Decimal
+from pathlib import Path
+from textwrap import dedent
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -172,3 +175,14 @@ def test_a_group_holds_nodes_by_name_kind_and_region(group: dict[str, object], h
     node = Node(node_id="S1", kind=NodeKind.STORE, place=Spot(country="US", region="CA"))
     named = DistributionGroup.model_validate({"group_id": "west", **group})
     assert named.holds(node) is holds
+
+
+def test_the_rules_in_the_documentation_are_rules() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "inventory.md").read_text(encoding="utf-8")
+    indented = page.split("## Rules")[1].split("    name: spring")[1].split("\n\n")[0]
+    document = yaml.safe_load(dedent("    name: spring" + indented))
+    rules = StockRules.model_validate(document)
+    shoes = a_place(category="shoes", sold_units=70)
+    assert safety_stock(rules, shoes) == 2
+    assert safety_stock(rules, a_place(sold_units=70)) == 15
+    assert protection_levels(rules, a_place(), 21) == {"vip": 4, "marketplace": 3}
