@@ -15,6 +15,7 @@ from temporalio.worker import PollerBehaviorAutoscaling, Worker
 from activities.context import Context
 from config.settings import Settings, load_settings
 from domain.network import Connection, ConnectionClass
+from domain.routing.solve import warm
 from store import network
 from store.engine import migrate, reading
 from worker.composition import (
@@ -108,6 +109,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     """Work until `stop` is set; then finish what runs, within the grace time."""
     engine = engine_of(settings)
     await asyncio.to_thread(migrate, engine)
+    await asyncio.to_thread(warm)
     client = await connect(settings, runtime=runtime_of(settings))
     context = context_of(engine, settings)
     with ThreadPoolExecutor(2 * ACTIVITY_THREADS) as threads:

@@ -10,4 +10,9 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 def compiled(function: Function) -> Function:
     """The function as machine code; integers of 64 bits, arrays and named tuples of them only."""
-    return cast(Function, njit(cache=True, nogil=True)(function))
+    try:
+        found = njit(cache=True, nogil=True)(function)
+    except RuntimeError:
+        # No folder that can be written to: each process compiles for itself.
+        found = njit(nogil=True)(function)
+    return cast(Function, found)
