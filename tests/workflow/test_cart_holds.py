@@ -80,5 +80,5 @@ async def test_an_order_that_cannot_use_what_its_cart_holds_waits_without_it(
     order = await world.submit(document(lines=lines, reservation_id="cart-1"))
     await world.until_shown(order, "backordered")
     # then
-    assert held(world).ended == "released"
+    await world.until(lambda: held(world).ended == "released", "the hold is given back")
     assert world.sellable() == {"dc-1": 1}
