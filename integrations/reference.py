@@ -33,6 +33,7 @@ class ReferenceApi:
         if not self._base:
             raise ValueError(f"connection {connection.connection_id}: base_url is empty")
         self._client = client
+        self._connection_id = connection.connection_id
         self._headers: dict[str, str] = {}
         key_name = connection.settings.get("api_key_env")
         if key_name:
@@ -59,6 +60,7 @@ class ReferenceApi:
             body=body,
             headers=headers,
             also_accept=also_accept,
+            connection_id=self._connection_id,
         )
 
     def _track(self, tracking_number: str) -> tuple[CarrierEvent, ...]:

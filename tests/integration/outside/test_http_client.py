@@ -147,9 +147,9 @@ def test_no_answer_in_time_is_left_to_the_caller_at_once() -> None:
     ("answer", "words"),
     [
         ({"message": "sku X is unknown"}, "sku X is unknown"),
-        ({"error": {"code": "X", "message": "bad address"}}, "bad address"),
+        ({"error": {"code": "X", "message": "bad address"}}, "bad address (X)"),
         ({"error": "no such thing"}, "no such thing"),
-        ({"errors": ["a", "b"]}, "['a', 'b']"),
+        ({"errors": ["a", "b"]}, "a; b"),
         ({"title": "Invalid", "detail": "lines: empty"}, "lines: empty"),
     ],
 )
