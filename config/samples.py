@@ -109,11 +109,20 @@ def load_network(path: Path = SAMPLE / "network.yaml") -> Network:
 
 
 def check_network(network: Network, where: str) -> None:
-    """Raise ConfigError when an id repeats, or a connection or service is not defined."""
+    """Raise ConfigError when an id repeats, or a connection or service is not defined.
+
+    A group may name nodes that were imported before.
+    """
     connections = [one.connection_id for one in network.connections]
     services = [one.service_id for one in network.services]
     nodes = [one.node_id for one in network.nodes]
-    for what, ids in (("connection", connections), ("service", services), ("node", nodes)):
+    groups = [one.group_id for one in network.groups]
+    for what, ids in (
+        ("connection", connections),
+        ("service", services),
+        ("node", nodes),
+        ("group", groups),
+    ):
         for repeated in sorted({one for one in ids if ids.count(one) > 1}):
             raise ConfigError(f"{where}: {what} '{repeated}' stands more than once")
     for service in network.services:
