@@ -10,6 +10,7 @@ import json
 import os
 import random
 import re
+import socket
 import sys
 import tempfile
 import time
@@ -26,7 +27,7 @@ from benchmarks.open_loop import Answers, Poster, send_at_rate
 from benchmarks.processes import cpu_by_name, used
 from config.settings import Settings
 from starter.commands.stack import Stack
-from starter.supervisor import Supervisor
+from starter.supervisor import Program, Supervisor
 from store.engine import open_engine, reading
 from store.orders import orders_by_stage
 
@@ -96,9 +97,11 @@ def closed_orders(database: str) -> int:
     return sum(stages.get(stage, 0) for stage in ("completed", "delivered"))
 
 
-async def measure(api: str, arguments: argparse.Namespace, database: str) -> dict[str, Any]:
-    """Both sizes of request, one after the other, while orders flow."""
-    url = f"{api}/v1/promises"
+async def measure(
+    asked: str, api: str, arguments: argparse.Namespace, database: str
+) -> dict[str, Any]:
+    """Both sizes of request, one after the other, while orders flow through `api`."""
+    url = f"{asked}/v1/promises"
     flow = OrderFlow(api, arguments.orders_rate, arguments.skus)
     flowing = asyncio.create_task(flow.run())
     sizes = {10: arguments.rate, 100: arguments.rate_100}
@@ -108,8 +111,8 @@ async def measure(api: str, arguments: argparse.Namespace, database: str) -> dic
     before, begun = await asyncio.to_thread(closed_orders, database), time.perf_counter()
     for items, rate in sizes.items():
         number = max(1, round(arguments.seconds * rate))
-        asked = bodies(items, arguments.skus, number + WARM_REQUESTS, arguments.methods)
-        found[items] = await send_at_rate(url, asked[WARM_REQUESTS:], rate)
+        sent = bodies(items, arguments.skus, number + WARM_REQUESTS, arguments.methods)
+        found[items] = await send_at_rate(url, sent[WARM_REQUESTS:], rate)
         print(f"{items} items: {described(found[items])}", file=sys.stderr)
     seconds = time.perf_counter() - begun
     after = await asyncio.to_thread(closed_orders, database)
@@ -163,6 +166,33 @@ def resident_megabytes(pid: int) -> float:
     return round(pages * os.sysconf("SC_PAGE_SIZE") / 1_000_000, 1)
 
 
+def free_port() -> int:
+    """A port nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def promises_only(settings: Settings, url: str) -> Program:
+    """An API process that delivers nothing, to be asked for promises only."""
+    environment = {
+        "DOMS_HOME": str(settings.home.absolute()),
+        "DOMS_DATABASE_URL": settings.database,
+        "DOMS_API_PORT": url.rpartition(":")[2],
+        "DOMS_API_DELIVERS": "false",
+    }
+    command = (sys.executable, "-m", "starter.api.main")
+    return Program("promises", command, environment, is_ready=lambda: answers(url))
+
+
+def answers(url: str) -> bool:
+    """Whether the process is ready."""
+    try:
+        return httpx.get(f"{url}/readyz").is_success
+    except httpx.HTTPError:
+        return False
+
+
 def run(home: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     """Make the world, start doms on it, measure, stop."""
     settings = Settings(home=home, timings_scale=SCALE, database_url=arguments.database)
@@ -175,17 +205,22 @@ def run(home: Path, arguments: argparse.Namespace) -> dict[str, Any]:
         stack = Stack(settings, supervisor, keeps_temporal=False)
         stack.start()
         addresses = stack.addresses
+        asked = addresses.api
+        if arguments.own_process:
+            asked = f"http://127.0.0.1:{free_port()}"
+            supervisor.start(promises_only(settings, asked))
         for url in addresses.simulators.values():
             httpx.put(f"{url}/knobs", json={"time_scale": 0}).raise_for_status()
+        part = "promises" if arguments.own_process else "api"
         before = cpu_by_name(supervisor.pids())
-        measured = asyncio.run(measure(addresses.api, arguments, settings.database))
+        measured = asyncio.run(measure(asked, addresses.api, arguments, settings.database))
         cpu = used(before, cpu_by_name(supervisor.pids()))
         print("cpu seconds", json.dumps({x: round(y, 1) for x, y in cpu.items()}), file=sys.stderr)
         return {
             **measured,
-            "view_megabytes": round(metric(addresses.api, "doms_view_megabytes"), 1),
-            "view_differences": int(metric(addresses.api, "doms_view_differences")),
-            "api_resident_megabytes": resident_megabytes(supervisor.pids()["api"]),
+            "view_megabytes": round(metric(asked, "doms_view_megabytes"), 1),
+            "view_differences": int(metric(asked, "doms_view_differences")),
+            "resident_megabytes": resident_megabytes(supervisor.pids()[part]),
             "positions": positions,
         }
 
@@ -200,6 +235,9 @@ def main() -> None:
     parser.add_argument("--rate-100", type=float, default=5, help="requests/s with 100 items")
     parser.add_argument("--orders-rate", type=float, default=1, help="orders/s all the while")
     parser.add_argument("--methods", nargs="+", default=["ship", "pickup", "ship_to_store"])
+    parser.add_argument(
+        "--own-process", action="store_true", help="ask an API process that delivers nothing"
+    )
     parser.add_argument("--database", default="", help="URL of an empty database; else SQLite")
     arguments = parser.parse_args()
     os.environ.pop("DOMS_HOME", None)
@@ -207,6 +245,7 @@ def main() -> None:
         measured = run(Path(folder) / "doms", arguments)
     sizes = {name: getattr(arguments, name) for name in ("nodes", "skus", "seconds", "rate")}
     measured |= {**sizes, "rate_100": arguments.rate_100, "orders_rate": arguments.orders_rate}
+    measured["own_process"] = arguments.own_process
     print(json.dumps(measured))
 
 

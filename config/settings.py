@@ -27,6 +27,9 @@ class Settings(BaseSettings):
     """Where clients reach the API; empty: made from host and port."""
     api_key: str | None = None
     """The key the command line sends."""
+    api_delivers: bool = True
+    """Whether this API process also delivers messages to Temporal and sweeps. An API that only
+    answers promises does better without: then another one must deliver."""
     require_api_key: bool | None = None
     """None: callers need a key unless the API listens on loopback only."""
 

@@ -15,13 +15,15 @@ from starter.cli_common import (
     show,
     table,
 )
+from starter.commands.promise import promise
 
-REPORT_NAMES = ("by_node", "by_stage", "consistency", "summary")
+REPORT_NAMES = ("by_node", "by_stage", "consistency", "drift", "summary")
 
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the application."""
     app.command()(submit)
+    app.command()(promise)
     app.command()(report)
 
 

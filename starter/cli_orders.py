@@ -1,4 +1,4 @@
-"""Commands about single orders: look, change, approve; and what can be promised."""
+"""Commands about single orders: look, change, approve."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -44,7 +44,6 @@ def register(app: typer.Typer) -> None:
     app.add_typer(approvals, name="approvals")
     app.command()(approve)
     app.command()(reject)
-    app.command()(promise)
 
 
 @order.command("show")
@@ -392,37 +391,6 @@ def _vote(
     if role is not None:
         body["role"] = role
     _ask(order_id, "approvals", body, request_id, actor, url, as_json)
-
-
-def promise(
-    file: Annotated[Path, typer.Argument(help="JSON as POST /v1/promises takes it; - is input.")],
-    url: UrlOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Ask what can be promised for some items: dates, nodes and cost."""
-    document = read_document(file)
-    with connect(url) as api:
-        answer = api.post("/v1/promises", document)
-    show(answer, as_json, _print_promise)
-
-
-def _print_promise(answer: dict[str, Any]) -> None:
-    say(f"promise {answer['promise_id']}")
-    table(
-        ("service", "ships", "delivers", "order by", "cost", "from", "missing"),
-        (
-            (
-                option.get("service_level"),
-                option.get("ship_at"),
-                option.get("deliver_at"),
-                option.get("order_by"),
-                option.get("cost"),
-                [shipment.get("node_id") for shipment in option.get("shipments") or ()],
-                [missing.get("sku") for missing in option.get("missing") or ()],
-            )
-            for option in answer["options"]
-        ),
-    )
 
 
 def _order_path(order_id: str) -> str:
