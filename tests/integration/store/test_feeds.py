@@ -1,5 +1,8 @@
+import threading
+
 from sqlalchemy import Engine
 
+from domain.errors import RetryableError
 from domain.network import Decrement
 from domain.supply import SupplyType
 from store import exclusions, feeds, fulfillments, inventory, reservations
@@ -267,3 +270,33 @@ def test_an_excluded_node_promises_nothing_and_grants_nothing_until_then(engine:
         assert not exclusions.lift(session, "B", None)
         (grant,) = inventory.receive(session, "A", "X", 1, key="in2", now=at(11))
     assert grant.quantity == 3
+
+
+def test_two_first_counts_at_once_leave_one_of_them_to_be_sent_again(engine: Engine) -> None:
+    a_world(engine)
+    start = threading.Barrier(2)
+    outcomes: dict[int, str] = {}
+
+    def feed(units: int) -> None:
+        rows = [a_count(node, "X", units, units) for node in ("A", "B", "NARROW")]
+        start.wait()
+        try:
+            with transaction(engine) as session:
+                inventory.set_stock(session, rows, key=f"feed-{units}", now=at(9))
+            outcomes[units] = "taken"
+        except RetryableError:
+            outcomes[units] = "again"
+
+    threads = [threading.Thread(target=feed, args=(units,)) for units in (5, 7)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert "taken" in outcomes.values()
+    for units, outcome in outcomes.items():
+        if outcome == "again":
+            rows = [a_count(node, "X", units, units) for node in ("A", "B", "NARROW")]
+            with transaction(engine) as session:
+                inventory.set_stock(session, rows, key=f"feed-{units}", now=at(9))
+    assert [position(engine, node, "X").usable for node in ("A", "B", "NARROW")] == [7, 7, 7]
+    all_is_explained(engine)

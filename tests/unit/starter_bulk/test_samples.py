@@ -132,6 +132,7 @@ def test_a_bad_policy_is_refused_with_file_and_field(
             " {node_id: a, kind: dc, place: {country: US}}]",
             "node 'a' stands more than once",
         ),
+        ("groups: [{group_id: g}, {group_id: g, kinds: [dc]}]", "group 'g' stands more than once"),
         (
             "services: [{service_id: s, connection_id: x, carrier: c, level: standard, base: '1'}]",
             "service 's' names no known connection 'x'",
