@@ -4,6 +4,9 @@ Deciding only reads; keeping the decision is a short write of its own, so that n
 database while the kernel works. Reserving checks everything again.
 """
 
+import hashlib
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -18,6 +21,48 @@ from domain.routing.policy import RoutingPolicy
 from domain.routing.solve import decide
 from store import decisions, holds, network, orders, pins, policies, reservations
 from store.snapshot import build_snapshot
+
+
+@dataclass(frozen=True)
+class Numbered:
+    """The number a plan gets. `kept`: what was reserved under it for the same ask."""
+
+    plan_version: int
+    decision_id: str
+    kept: Plan | None
+
+
+def number_for(
+    session: Session, order_id: str, plan_version: int, asked: Mapping[str, object]
+) -> Numbered:
+    """The first number from `plan_version` on under which nothing else was reserved.
+
+    A repeat of an ask finds its own plan. An order that was reset asks for something else under a
+    number it used before: that is another plan, and has another number.
+    """
+    digest = _digest(asked)
+    while True:
+        decision_id = f"{order_id}-d{plan_version}-{digest}"
+        kept = reservations.reserved_plan(session, order_id, plan_version)
+        if kept is None or kept.decision_id == decision_id:
+            return Numbered(plan_version, decision_id, kept)
+        plan_version += 1
+
+
+def earlier_plan(
+    session: Session, order_id: str, plan_version: int, asked: Mapping[str, object]
+) -> Plan | None:
+    """What was reserved for the same ask under a lower number."""
+    digest = _digest(asked)
+    for version in range(plan_version - 1, 0, -1):
+        kept = reservations.reserved_plan(session, order_id, version)
+        if kept is not None and kept.decision_id == f"{order_id}-d{version}-{digest}":
+            return kept
+    return None
+
+
+def _digest(asked: Mapping[str, object]) -> str:
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:8]
 
 
 @dataclass(frozen=True)
@@ -36,7 +81,7 @@ def decide_for(
 ) -> Decided:
     """Build the snapshot and decide; nothing is written."""
     skus = sorted({line.sku for line in order.lines if wanted.units.get(line.line_id, 0) > 0})
-    snapshot = build_snapshot(session, skus, now)
+    snapshot = build_snapshot(session, skus, now, order.channel)
     own = wanted.own_units
     if not own and order.reservation_id is not None:
         own = holds.own_units(session, order.order_id)

@@ -3,7 +3,7 @@
 from temporalio import activity
 
 from activities.context import Context
-from activities.kernel import decide_for, keep_decision
+from activities.kernel import decide_for, earlier_plan, keep_decision, number_for
 from activities.orders import OrderTask
 from activities.recording import OrderRecord, now, write_order
 from domain.errors import ShortageError
@@ -23,6 +23,8 @@ class ReserveTask(OrderRecord):
     """The plan to take, and the order's view once it is taken."""
 
     plan: Plan
+    replaces: tuple[DerivedId, ...] = ()
+    """Reservations the order made before it was reset, and knows nothing of now."""
 
 
 class Reserved(Model):
@@ -103,7 +105,7 @@ class ReserveActivities:
         key = f"{task.order_id}/reserve/{task.plan.plan_version}"
         try:
             reservation_id = self._reserver.reserve(
-                Ask(task.order_id, task.plan, key, at),
+                Ask(task.order_id, task.plan, key, at, replaces=task.replaces),
                 lambda session: write_order(session, record),
             )
         except ShortageError as shortage:
@@ -157,10 +159,16 @@ class ReserveActivities:
     def take_grant(self, task: GrantTask) -> Plan:
         """Plan the granted units from the nodes they were granted at, and reserve that plan."""
         with transaction(self._engine) as session:
-            taken = reservations.reserved_plan(session, task.order_id, task.plan_version)
-            if taken is not None:
-                return taken  # the answer to an earlier attempt was lost
+            asked = {"granted": task.reservation_id}
+            number = number_for(session, task.order_id, task.plan_version, asked)
+            if number.kept is not None:
+                return number.kept  # the answer to an earlier attempt was lost
             granted = reservations.take_grant(session, task.order_id, task.reservation_id)
+            if not granted:
+                # A grant is taken once; a reset order may take it again under a higher number.
+                taken = earlier_plan(session, task.order_id, task.plan_version, asked)
+                if taken is not None:
+                    return taken
             order = orders.load_order(session, task.order_id, task.version)
             units: dict[str, int] = {}
             own: dict[str, dict[str, int]] = {}
@@ -169,7 +177,7 @@ class ReserveActivities:
                 at_nodes = own.setdefault(sku, {})
                 at_nodes[node_id] = at_nodes.get(node_id, 0) + quantity
             wanted = Wanted(
-                request_id=f"{task.order_id}-d{task.plan_version}",
+                request_id=number.decision_id,
                 purpose=Purpose.REROUTE,
                 units=units,
                 own_units=own,
@@ -177,7 +185,7 @@ class ReserveActivities:
                 promised_deliver_by=task.promised_deliver_by,
             )
             decided = decide_for(session, order, wanted, task.routing_policy, now())
-            plan = keep_decision(session, decided, task.plan_version, now())
+            plan = keep_decision(session, decided, number.plan_version, now())
             # Swapped in one transaction: nobody else can get the units in between.
             reservations.reserve_plan(
                 session,

@@ -3,7 +3,7 @@
 from temporalio import activity
 
 from activities.context import Context
-from activities.kernel import decide_for, keep_decision
+from activities.kernel import decide_for, keep_decision, number_for
 from activities.orders import OrderTask
 from activities.recording import now
 from domain.planning import Wanted
@@ -40,11 +40,16 @@ class RouteActivities:
 
     @activity.defn(name="route")
     def route(self, task: RouteTask) -> Plan:
-        """Decide the nodes; what no node can serve is named in the plan's `missing`."""
+        """Decide the nodes; what no node can serve is named in the plan's `missing`.
+
+        The plan has a higher number than asked for where that one stands for something else.
+        """
         with reading(self._engine) as session:
             order = orders.load_order(session, task.order_id, task.version)
+            asked = task.model_dump(mode="json", include={"units", "exclusions", "version"})
+            number = number_for(session, task.order_id, task.plan_version, asked)
             wanted = Wanted(
-                request_id=f"{task.order_id}-d{task.plan_version}",
+                request_id=number.decision_id,
                 purpose=Purpose.REROUTE if task.rerouted else Purpose.ROUTE,
                 units=task.units,
                 exclusions=task.exclusions,
@@ -52,10 +57,10 @@ class RouteActivities:
             )
             decided = decide_for(session, order, wanted, task.routing_policy, now())
         with transaction(self._engine) as session:
-            plan = keep_decision(session, decided, task.plan_version, now())
+            plan = keep_decision(session, decided, number.plan_version, now())
             option = decided.decision.plan
             if option is not None:
-                drift.keep_drift(session, order, plan.decision_id, task.plan_version, option, now())
+                drift.keep_drift(session, order, plan.decision_id, plan.plan_version, option, now())
             return plan
 
     @activity.defn(name="load_plan")

@@ -46,6 +46,8 @@ class Planning:
         """Nothing is planned yet."""
         self._core = core
         self._fulfillments = fulfillments
+        self._forgotten: tuple[str, ...] = ()
+        """Made under the numbers that the last plan passed over, before the order was reset."""
         core.collect_deadlines.append(self.deadlines)
 
     @property
@@ -150,8 +152,11 @@ class Planning:
             summary=f"Route {sum(units.values())} units (plan {task.plan_version})",
             choices=(Choice.RETRY, Choice.CANCEL),
         )
+        state.plan_version = plan.plan_version
         state.decision_id = plan.decision_id
         state.explanation = plan.explanation
+        forgotten = range(task.plan_version, plan.plan_version)
+        self._forgotten = tuple(f"{state.order_id}-r{version}" for version in forgotten)
         return plan
 
     async def _reserve(self, plan: Plan) -> tuple[tuple[str, str], ...]:
@@ -161,7 +166,7 @@ class Planning:
         self._await_release(plan, f"{state.order_id}-r{plan.plan_version}")
         nodes = _nodes(plan.fulfillments)
         core.note("reserved", f"Reserved at {nodes}")
-        task = ReserveTask(**core.written(), plan=plan)
+        task = ReserveTask(**core.written(), plan=plan, replaces=self._forgotten)
         reserved = await core.call(
             ReserveActivities.reserve,
             task,
@@ -328,6 +333,7 @@ class Planning:
             again = min(quantity, waiting[line_id])
             state.book.move(line_id, Bucket.BACKORDERED, Bucket.OPEN, again)
         self._end_backorder_if_empty()
+        state.plan_version = max(state.plan_version, plan.plan_version)
         state.decision_id = plan.decision_id
         if plan.fulfillments:
             self._await_release(plan, f"{state.order_id}-r{plan.plan_version}")

@@ -122,3 +122,30 @@ def test_a_revision_is_above_those_before_a_reset() -> None:
         before = revision_after(before, noon)
     assert revision_after(1, noon + timedelta(minutes=1)) > before
     assert revision_after(before, noon) == before + 1
+
+
+async def test_a_reset_order_that_is_changed_otherwise_makes_another_plan(
+    dev_world: World,
+) -> None:
+    # given: a changed order, planned again for 4 units
+    world = dev_world
+    world.prepare()
+    world.stock(dc_1__TEA=9)
+    tea = TWO_LINES[0]
+    order = await world.reserved(document(lines=[tea]))
+    await world.submit(document(version=2, lines=[{**tea, "quantity": 4}]))
+    await world.until_planned(version=2)
+    await world.until(lambda: world.sellable() == {"dc-1": 5}, "4 units are reserved")
+    first = world.page().decision_id
+    # when: it is reset to before that, and then changed to 3 units
+    await reset_to_before(world, order, "amend")
+    await world.submit(document(version=3, lines=[{**tea, "quantity": 3}]))
+    # then: the plan for 3 units has a number and a decision of its own, and 4 are given up for it
+    await world.until_planned(version=3)
+    await world.until(lambda: world.quantities() == {"1": {"reserved": 3}}, "3 are reserved")
+    assert world.sellable() == {"dc-1": 6}
+    assert str(first).startswith("W-1-d2-")
+    assert str(world.page().decision_id).startswith("W-1-d3-")
+    await world.cancel(order)
+    assert await world.result(order) == ("cancelled", 0, 3)
+    world.nothing_is_astray()
