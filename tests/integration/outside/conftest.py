@@ -4,6 +4,7 @@ from itertools import count
 import pytest
 
 from integrations.carrier.port import Carrier
+from integrations.http import open_client
 from integrations.node_system import NodeSystem
 from integrations.registry import Carriers, NodeSystems
 from integrations.threepl.port import ThirdPartyWarehouse
@@ -69,22 +70,24 @@ def carrier(simulators: dict[str, Simulator]) -> Iterator[Simulator]:
 
 @pytest.fixture
 def warehouse(wms: Simulator) -> NodeSystem:
-    return NodeSystems(SECRETS).get(wms.connection())
+    return NodeSystems(SECRETS, client=open_client()).get(wms.connection())
 
 
 @pytest.fixture
 def store(pos: Simulator) -> NodeSystem:
-    return NodeSystems(SECRETS).get(pos.connection())
+    return NodeSystems(SECRETS, client=open_client()).get(pos.connection())
 
 
 @pytest.fixture
 def third_party(threepl: Simulator) -> ThirdPartyWarehouse:
-    return NodeSystems(SECRETS).threepl(threepl.connection(api_key_env="OUTSIDE_API_KEY"))
+    return NodeSystems(SECRETS, client=open_client()).threepl(
+        threepl.connection(api_key_env="OUTSIDE_API_KEY")
+    )
 
 
 @pytest.fixture
 def parcel_service(carrier: Simulator) -> Carrier:
-    return Carriers(SECRETS).get(carrier.connection())
+    return Carriers(SECRETS, client=open_client()).get(carrier.connection())
 
 
 @pytest.fixture
