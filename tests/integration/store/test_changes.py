@@ -73,8 +73,20 @@ def test_what_leaves_the_sellable_units_as_they_were_is_no_news(engine: Engine) 
     with transaction(engine) as session:
         session.execute(text("UPDATE positions SET damaged = 3 WHERE sku = 'X'"))
         session.execute(text("UPDATE positions SET reserved = 2, usable = 7 WHERE sku = 'X'"))
-        ledger.open_positions(session, [("A", "Y")])
     assert named_since(engine, place) == set()
+
+
+def test_an_empty_position_is_news_when_it_comes_or_goes(engine: Engine) -> None:
+    """Its node carries the product from then on, which matters where no stock is needed."""
+    a_world(engine)
+    place = now_at(engine)
+    with transaction(engine) as session:
+        ledger.open_positions(session, [("A", "Y")])
+    opened = now_at(engine)
+    assert named_since(engine, place) == {Change("positions", "Y", "A")}
+    with transaction(engine) as session:
+        session.execute(text("DELETE FROM positions WHERE sku = 'Y'"))
+    assert named_since(engine, opened) == {Change("positions", "Y", "A")}
 
 
 def test_a_deleted_row_and_a_hold_that_ends_are_news(engine: Engine) -> None:
@@ -193,7 +205,7 @@ def test_old_changes_are_deleted_and_the_feed_goes_on_from_any_place(engine: Eng
     a_world(engine, {("A", "X"): 5})
     pruner = Pruner(kept_seconds=600)
     pruner.remember(now_at(engine), 0.0)
-    receive(engine, "A", "Y", "young")
+    receive(engine, "A", "X", "young")
     place = now_at(engine)
 
     early = pruner.prune(engine, 599.0)

@@ -239,6 +239,16 @@ def test_a_product_that_needs_no_stock_any_more_is_carried_by_empty_nodes(
     assert plain(following.view()) == as_the_tables_say(engine)
 
 
+def test_a_node_that_begins_to_carry_an_endless_product_offers_it(
+    engine: Engine, following: Following
+) -> None:
+    following.view()
+    with transaction(engine) as session:
+        ledger.open_positions(session, [("B", "ENDLESS")])
+    assert plain(following.view())["sold"]["web", "ENDLESS"] == {"B": 0}
+    assert plain(following.view()) == as_the_tables_say(engine)
+
+
 def test_an_older_view_stays_as_it_was(engine: Engine, following: Following) -> None:
     old = following.view()
     before = plain(old)
