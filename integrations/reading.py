@@ -40,8 +40,8 @@ def understood(read: Callable[[], Result]) -> Result:
         return read()
     except ValidationError as bad:
         raise OutsideUnavailableError(f"the answer makes no sense: {problems(bad)}") from bad
-    except (KeyError, ValueError, OverflowError) as bad:
-        raise OutsideUnavailableError(f"the answer makes no sense: {bad}") from bad
+    except (LookupError, TypeError, AttributeError, ValueError, OverflowError) as bad:
+        raise OutsideUnavailableError(f"the answer makes no sense: {bad!r}") from bad
 
 
 def problems(bad: ValidationError) -> str:

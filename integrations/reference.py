@@ -63,6 +63,11 @@ class ReferenceApi:
             connection_id=self._connection_id,
         )
 
+    def check(self) -> str:
+        """Ask whether it runs: `GET /healthz`."""
+        self._call("GET", "/healthz")
+        return "answers"
+
     def _track(self, tracking_number: str) -> tuple[CarrierEvent, ...]:
         path = f"/trackers/{quote(tracking_number, safe='')}"
         reply = self._call("GET", path, also_accept=(_NOT_FOUND,))

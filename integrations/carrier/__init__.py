@@ -1,5 +1,8 @@
-from integrations.carrier import reference
+from integrations.carrier import easypost, reference
 from integrations.carrier.port import Carrier
 from integrations.vendor import Vendor
 
-VENDORS: dict[str, Vendor[Carrier]] = {"reference": reference.VENDOR}
+VENDORS: dict[str, Vendor[Carrier]] = {
+    "reference": reference.VENDOR,
+    "easypost": easypost.VENDOR,
+}

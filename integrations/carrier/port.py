@@ -55,7 +55,17 @@ class Rate(Model):
     carrier: Text
     cost: PositiveMoney
     currency: CurrencyCode
-    delivery_days: Count
+    delivery_days: Count | None = None
+    """None: the carrier does not say."""
+    shipment_id: str | None = None
+    """The carrier's own id of the offer, where buying completes it: stored before it is bought."""
+
+
+class LabelImage(Model):
+    """A label as the carrier sent it, where it gives no address to fetch it from."""
+
+    media_type: str
+    content: bytes
 
 
 class Label(Model):
@@ -66,8 +76,10 @@ class Label(Model):
     carrier: Text
     service: Text
     label_url: str
+    """Empty where the carrier sent the `image` itself."""
     cost: PositiveMoney
     currency: CurrencyCode
+    image: LabelImage | None = None
 
 
 class VoidOutcome(StrEnum):
@@ -84,8 +96,22 @@ class Carrier(Protocol):
         """Prices of one package, cheapest first."""
         ...
 
-    def buy(self, request: ShipmentRequest, service: str, key: str) -> Label:
-        """Buy a label, once per key: a repeat returns the first label."""
+    def buy(
+        self, request: ShipmentRequest, service: str, key: str, shipment_id: str | None = None
+    ) -> Label:
+        """Buy a label, once per key; `shipment_id` is the one of the rate that was chosen.
+
+        A carrier that cannot tell a repeat by its key is asked by `find_label` first.
+        """
+        ...
+
+    def find_label(
+        self, request: ShipmentRequest, key: str, shipment_id: str | None = None
+    ) -> Label | None:
+        """The label that an earlier `buy`, whose answer was lost, bought; None: there is none.
+
+        None, too, from a carrier whose `buy` itself answers a repeat with the first label.
+        """
         ...
 
     def void(self, shipment_id: str, key: str) -> VoidOutcome:
@@ -94,4 +120,8 @@ class Carrier(Protocol):
 
     def track(self, tracking_number: str) -> tuple[CarrierEvent, ...]:
         """A parcel's events so far, oldest first. Raises UnknownReferenceError."""
+        ...
+
+    def check(self) -> str:
+        """Ask for something harmless with the account's key; a few words on what answered."""
         ...
