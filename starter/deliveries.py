@@ -100,11 +100,16 @@ class Quarantined:
 
 
 @dataclass(frozen=True)
+class Behind:
+    """Not tried: an earlier message of its stream must go first."""
+
+
+@dataclass(frozen=True)
 class Kept:
     """Settled already, in a transaction of its own."""
 
 
-Outcome = Done | Later | Quarantined | Kept
+Outcome = Done | Later | Quarantined | Behind | Kept
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from config.settings import Settings, load_settings
 from starter.api.context import Wakeup
 from starter.api.metrics import DELIVERIES, DELIVERY_SECONDS, IN_FLIGHT, TEMPORAL_UP
 from starter.deliveries import (
+    Behind,
     Delivery,
     Done,
     Kept,
@@ -41,7 +42,7 @@ from starter.intake import Capture, Intake, Reference
 from starter.leases import LeaseKeeper
 from store import inbox, outbox, timeline
 from store.engine import migrate, transaction
-from store.messages import Message
+from store.messages import Message, let_go_messages
 from worker.composition import connect, engine_of
 
 log = logging.getLogger("doms.dispatcher")
@@ -168,8 +169,8 @@ class Dispatcher:
             self._settled = settled + self._settled
             await asyncio.sleep(1)
             return False
-        for one in prepared:
-            task = asyncio.create_task(self._deliver(client, one))
+        for stream in _by_stream(prepared):
+            task = asyncio.create_task(self._deliver_stream(client, stream))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         IN_FLIGHT.set(len(self._tasks))
@@ -215,10 +216,24 @@ class Dispatcher:
                 side.retry_later(session, one.row.id, error[:500], now + pause)
             case Quarantined(reason):
                 side.quarantine(session, one.row.id, reason[:1_000])
+            case Behind():
+                let_go_messages(session, [one.row.id])
             case Kept():
                 pass
 
-    async def _deliver(self, client: Client, prepared: Prepared) -> None:
+    async def _deliver_stream(self, client: Client, stream: Sequence[Prepared]) -> None:
+        """One after another; what follows one that must come again later waits for it.
+
+        A workflow that is told several things at once looks at them in one task.
+        """
+        is_held_up = False
+        for one in stream:
+            outcome = Behind() if is_held_up else await self._deliver(client, one)
+            is_held_up = is_held_up or isinstance(outcome, Later)
+            self._settled.append(Settled(one.row, one.outgoing, outcome))
+        self._wakeup.set_here()
+
+    async def _deliver(self, client: Client, prepared: Prepared) -> Outcome:
         """Tell Temporal what the row asks for; the outcome is written with the next turn."""
         outcome = prepared.outcome
         try:
@@ -237,8 +252,7 @@ class Dispatcher:
         except Exception as error:
             log.exception("message %s cannot be delivered", prepared.row.id)
             outcome = Later(f"{type(error).__name__}: {error}")
-        self._settled.append(Settled(prepared.row, prepared.outgoing, outcome))
-        self._wakeup.set_here()
+        return outcome
 
     async def _tell(self, client: Client, delivery: Delivery) -> None:
         """Start or signal. Raises TemporalAwayError, NotYetStartedError or Temporal's refusal."""
@@ -321,6 +335,14 @@ class Dispatcher:
         for task in self._tasks:
             task.cancel()
         await self._settle_only()
+
+
+def _by_stream(prepared: Sequence[Prepared]) -> list[list[Prepared]]:
+    """Rows of one stream together, in order; one without a stream stands alone."""
+    streams: dict[tuple[bool, object], list[Prepared]] = {}
+    for one in prepared:
+        streams.setdefault((one.outgoing, one.row.stream or one.row.id), []).append(one)
+    return list(streams.values())
 
 
 def _measure(one: Settled, now: datetime) -> None:

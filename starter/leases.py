@@ -1,5 +1,6 @@
 """Keeps this process's name on what it claims, and frees what dead processes had claimed."""
 
+import itertools
 import logging
 import os
 import secrets
@@ -13,6 +14,8 @@ from store.leases import Owner, beat, free_leases_of_the_dead
 log = logging.getLogger("doms.dispatcher")
 
 BEAT_EVERY = timedelta(seconds=2)
+_START = secrets.token_hex(6)
+_numbers = itertools.count(1)
 
 
 class LeaseKeeper:
@@ -21,7 +24,7 @@ class LeaseKeeper:
     def __init__(self) -> None:
         """A new owner, whatever ran here before."""
         host, process = socket.gethostname(), os.getpid()
-        self._owner = Owner(f"{host}/{process}/{secrets.token_hex(6)}", host, process)
+        self._owner = Owner(f"{host}/{process}/{_START}/{next(_numbers)}", host, process)
         self._beaten_at: datetime | None = None
 
     @property

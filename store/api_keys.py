@@ -19,9 +19,7 @@ _CHECK = query(
     "SELECT name, roles FROM api_keys WHERE key_hash = :key_hash AND revoked_at IS NULL",
     "api_keys",
 )
-_ROLES = query(
-    "SELECT roles FROM api_keys WHERE name = :name AND revoked_at IS NULL", "api_keys"
-)
+_ROLES = query("SELECT roles FROM api_keys WHERE name = :name AND revoked_at IS NULL", "api_keys")
 _REVOKE = statement(
     "UPDATE api_keys SET revoked_at = :revoked_at WHERE name = :name AND revoked_at IS NULL",
     "api_keys",

@@ -109,7 +109,7 @@ def claim(
     lease: timedelta = LEASE,
     owner: str | None = None,
 ) -> list[InboxRow]:
-    """The oldest due rows, at most the oldest waiting one of each stream.
+    """The oldest due rows; of each stream the oldest waiting ones in a row.
 
     They are the caller's until `now + lease`; a dispatcher that dies loses them to another.
     """

@@ -33,7 +33,7 @@ _FREE = statement(
 
 
 class Owner(NamedTuple):
-    """One start of one process; `owner` is unique for it."""
+    """One dispatcher: `owner` is unique, and begins with what is unique to its process's start."""
 
     owner: str
     host: str
@@ -51,10 +51,13 @@ def free_leases_of_the_dead(
     """Let go what dead processes had claimed; how many messages.
 
     `lives` says of a process id whether such a process runs on this machine. Another owner with
-    this process's own id is its predecessor, such as in a container that started again.
+    this process's own id is its predecessor, such as in a container that started again, unless it
+    is of the same start.
     """
-    freed = 0
+    freed, start = 0, owner.owner.rpartition("/")[0]
     for other in session.execute(_OTHERS, {"owner": owner.owner}).all():
+        if other.owner.rpartition("/")[0] == start:
+            continue
         is_here = other.host == owner.host
         has_ended = is_here and (other.process == owner.process or not lives(other.process))
         if has_ended or other.beat_at <= now - SILENCE:

@@ -45,8 +45,20 @@ _NEXT = (
     "SELECT m.id FROM messages m WHERE m.state = 'waiting' AND m.direction = :direction"
     " AND m.next_at <= :next_at AND (m.claimed_until IS NULL OR m.claimed_until <= :next_at)"
     " AND NOT EXISTS (SELECT 1 FROM messages earlier WHERE earlier.stream = m.stream"
-    " AND earlier.state = 'waiting' AND earlier.direction = m.direction AND earlier.id < m.id)"
+    " AND earlier.state = 'waiting' AND earlier.direction = m.direction AND earlier.id < m.id"
+    " AND (earlier.next_at > :next_at OR earlier.claimed_until > :next_at))"
     " ORDER BY m.id LIMIT :row_limit"
+)
+_OLDEST = query(
+    "SELECT stream, min(id) AS id FROM messages WHERE state = 'waiting'"
+    " AND direction = :direction AND stream IN :streams GROUP BY stream",
+    "messages",
+    lists=["streams"],
+)
+_UNCLAIM = statement(
+    "UPDATE messages SET claimed_until = NULL, claimed_by = NULL WHERE id IN :ids",
+    "messages",
+    lists=["ids"],
 )
 _CLAIM = (
     "UPDATE messages SET claimed_until = :claimed_until, claimed_by = :claimed_by"
@@ -170,8 +182,9 @@ def claim_messages(
     lease: timedelta,
     owner: str | None = None,
 ) -> list[Message]:
-    """The oldest due rows, at most the oldest waiting one of each stream, leased to the caller.
+    """The oldest due rows, leased to the caller; of each stream the oldest waiting ones in a row.
 
+    The caller delivers those of a stream one after another, and none after one that failed.
     With `owner`, the lease ends early when `store.leases` finds that process dead.
     """
     sql = _CLAIM_SQLITE if is_sqlite(session) else _CLAIM_LOCKING
@@ -186,7 +199,30 @@ def claim_messages(
         },
     )
     found = [Message.model_validate(dict(row)) for row in rows.mappings()]
+    if not is_sqlite(session):
+        found = _without_gaps(session, direction, found)
     return sorted(found, key=lambda message: message.id)
+
+
+def _without_gaps(session: Session, direction: str, found: list[Message]) -> list[Message]:
+    """Without rows of streams whose oldest row another dispatcher is claiming at this moment."""
+    streams = sorted({message.stream for message in found if message.stream is not None})
+    if not streams:
+        return found
+    place = {"direction": direction, "streams": streams}
+    oldest = {row.stream: row.id for row in session.execute(_OLDEST, place)}
+    ids = {message.id for message in found}
+    torn = {stream for stream, first in oldest.items() if first not in ids}
+    if torn:
+        let_go_messages(session, [x.id for x in found if x.stream in torn])
+    return [message for message in found if message.stream not in torn]
+
+
+def let_go_messages(session: Session, ids: Iterable[int]) -> None:
+    """Claimed but not tried: anybody may claim them again, once their stream is not held up."""
+    wanted: Sequence[int] = list(ids)
+    if wanted:
+        session.execute(_UNCLAIM, {"ids": wanted})
 
 
 def finish_messages(session: Session, ids: Iterable[int], now: datetime) -> None:

@@ -14,7 +14,7 @@ from store.engine import transaction
 from store.leases import SILENCE, Owner, beat, free_leases_of_the_dead
 from tests.integration.store.builders import NOW
 
-ME = Owner("here/1/new", "here", 1)
+ME = Owner("here/1/new/1", "here", 1)
 
 
 def claimed_by(engine: Engine, owner: Owner) -> None:
@@ -33,8 +33,8 @@ def claims(engine: Engine) -> int:
 @pytest.mark.parametrize(
     "dead",
     [
-        pytest.param(Owner("here/7/a", "here", 7), id="no such process on this machine"),
-        pytest.param(Owner("here/1/old", "here", 1), id="its own predecessor in a container"),
+        pytest.param(Owner("here/7/a/1", "here", 7), id="no such process on this machine"),
+        pytest.param(Owner("here/1/old/1", "here", 1), id="its own predecessor in a container"),
     ],
 )
 def test_what_a_dead_process_had_claimed_is_free_at_once(engine: Engine, dead: Owner) -> None:
@@ -49,9 +49,10 @@ def test_what_a_dead_process_had_claimed_is_free_at_once(engine: Engine, dead: O
 
 
 def test_a_living_process_keeps_what_it_claimed(engine: Engine) -> None:
-    claimed_by(engine, Owner("here/7/a", "here", 7))
-    claimed_elsewhere = Owner("there/1/b", "there", 1)
+    claimed_by(engine, Owner("here/7/a/1", "here", 7))
+    claimed_elsewhere = Owner("there/1/b/1", "there", 1)
     claimed_by(engine, claimed_elsewhere)
+    claimed_by(engine, Owner("here/1/new/2", "here", 1))  # a second dispatcher of this process
 
     with transaction(engine) as session:
         freed = free_leases_of_the_dead(
@@ -63,7 +64,7 @@ def test_a_living_process_keeps_what_it_claimed(engine: Engine) -> None:
 
 
 def test_a_process_of_another_machine_is_dead_once_it_is_silent(engine: Engine) -> None:
-    claimed_by(engine, Owner("there/1/b", "there", 1))
+    claimed_by(engine, Owner("there/1/b/1", "there", 1))
 
     with transaction(engine) as session:
         freed = free_leases_of_the_dead(session, ME, NOW + SILENCE, lives=lambda process: True)
