@@ -232,13 +232,13 @@ COMMANDS: list[tuple[str, dict[str, Any], str, dict[str, Any]]] = [
         "approvals",
         {"verdict": "approve", "level": 1, "role": "manager", "comment": "other"},
         "approve",
-        {"approver": "eve", "role": "manager", "level": 1, "comment": "other"},
+        {"approver": "eve", "role": "manager", "level": 1, "comment": "other", "key_name": None},
     ),
     (
         "approvals",
         {"verdict": "reject", "level": 2, "role": "director", "comment": "too dear"},
         "reject",
-        {"approver": "eve", "role": "director", "level": 2, "comment": ""},
+        {"approver": "eve", "role": "director", "level": 2, "comment": "", "key_name": None},
     ),
 ]
 
