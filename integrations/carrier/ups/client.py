@@ -83,10 +83,9 @@ class Ups:
         self, request: ShipmentRequest, key: str, shipment_id: str | None = None
     ) -> Label | None:
         """See Carrier.find_label: by our reference, then its picture by its number."""
-        reference = quote(documents.reference_of(key), safe="")
-        path = f"/api/track/v1/reference/details/{reference}"
-        query = f"?shipperNum={self._settings.account}&refNumType=SmallPackage"
-        reply = self._call("GET", path + query, also_accept=(_NOT_FOUND,))
+        path = f"/api/track/v1/reference/details/{quote(documents.reference_of(key), safe='')}"
+        query = documents.reference_query(request, self._settings.account)
+        reply = self._call("GET", f"{path}?{query}", also_accept=(_NOT_FOUND,))
         if reply.status == _NOT_FOUND:
             return None
         packages = understood(lambda: packages_of(reply.body))
@@ -114,8 +113,7 @@ class Ups:
         return understood(lambda: events_of(reply.body, tracking_number))
 
     def check(self) -> str:
-        """See Carrier.check: asks for a token of its own."""
-        self._token.refuse(self._token.value())
+        """See Carrier.check."""
         self._token.value()
         return "UPS gives a token"
 

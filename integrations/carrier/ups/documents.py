@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from decimal import ROUND_UP, Decimal
 from hashlib import sha256
 from typing import Any
+from urllib.parse import urlencode
 
 from domain.orders import Address
 from integrations.carrier.account import (
@@ -20,8 +21,11 @@ LONGEST_NAME = 35
 LONGEST_LINE = 35
 LONGEST_CITY = 30
 LONGEST_REFERENCE = 35
+_READABLE = 18
 _MOST_LINES = 3
 _GRAMS_PER_POUND = Decimal("453.59237")
+_POUNDS = {"Code": "LBS", "Description": "Pounds"}
+_INCHES = {"Code": "IN", "Description": "Inches"}
 _CUSTOMER_PACKAGE = "02"
 _TRANSPORTATION = "01"
 _MEDIA_TYPES = {
@@ -35,10 +39,12 @@ _MEDIA_TYPES = {
 
 
 def reference_of(key: str) -> str:
-    """The key by which UPS finds a shipment again: as it is, or hashed where it is too long."""
-    if len(key) <= LONGEST_REFERENCE and key.isascii():
-        return key
-    return "D" + sha256(key.encode()).hexdigest()[: LONGEST_REFERENCE - 1]
+    """The key by which UPS finds a shipment again: its start, for people, and its hash.
+
+    A reference stands in an address, so it has no slash.
+    """
+    start = "".join(x if x.isascii() and x.isalnum() else "-" for x in key)[:_READABLE]
+    return f"{start}.{sha256(key.encode()).hexdigest()[: LONGEST_REFERENCE - _READABLE - 1]}"
 
 
 def rate_request(request: ShipmentRequest, sender: Sender, account: str) -> dict[str, Any]:
@@ -78,6 +84,18 @@ def ship_request(
             "LabelSpecification": _label_as(image),
         }
     }
+
+
+def reference_query(request: ShipmentRequest, account: str) -> str:
+    """`GET /track/v1/reference/details/{reference}?`: of our account, to that place."""
+    receiver = receiver_of(request)
+    asked = {
+        "shipperNum": account,
+        "refNumType": "SmallPackage",
+        "destCountry": receiver.country,
+        "destZip": _postal_code(receiver.postal_code or ""),
+    }
+    return urlencode(asked)
 
 
 def recovery_request(tracking_number: str, image: str) -> dict[str, Any]:
@@ -211,8 +229,12 @@ def _address(
     if region:
         found["StateProvinceCode"] = region.rpartition("-")[2]
     if postal_code:
-        found["PostalCode"] = postal_code.replace("-", "").replace(" ", "")
+        found["PostalCode"] = _postal_code(postal_code)
     return found
+
+
+def _postal_code(text: str) -> str:
+    return text.replace("-", "").replace(" ", "")
 
 
 def _pieces(line: str) -> list[str]:
@@ -232,7 +254,7 @@ def _sizes(request: ShipmentRequest) -> dict[str, Any]:
     pounds = (Decimal(request.weight_grams) / _GRAMS_PER_POUND).quantize(Decimal("0.1"), ROUND_UP)
     sizes: dict[str, Any] = {
         "PackageWeight": {
-            "UnitOfMeasurement": {"Code": "LBS"},
+            "UnitOfMeasurement": _POUNDS,
             "Weight": str(max(pounds, Decimal("0.1"))),
         }
     }
@@ -240,5 +262,5 @@ def _sizes(request: ShipmentRequest) -> dict[str, Any]:
     if all(measured):
         named = zip(("Length", "Width", "Height"), measured, strict=True)
         whole = {name: str(int(inches(size).to_integral_value(ROUND_UP))) for name, size in named}
-        sizes["Dimensions"] = {"UnitOfMeasurement": {"Code": "IN"}, **whole}
+        sizes["Dimensions"] = {"UnitOfMeasurement": _INCHES, **whole}
     return sizes
