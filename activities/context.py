@@ -16,3 +16,5 @@ class Context:
     carriers: Carriers
     local_may_vote: bool = False
     """Whether the API takes votes without a key, from this machine alone."""
+    api_url: str = ""
+    """Where others reach doms's API, without a slash at the end: for what they fetch there."""

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from sqlalchemy.orm import Session
 from temporalio import activity
 
 from activities.context import Context
@@ -10,7 +11,7 @@ from domain.events import CancelOutcome, FulfillmentProgress, LineProgress
 from domain.fulfillments import FulfillmentStatus, PackageLine
 from domain.plans import FulfillmentView
 from domain.values import DerivedId, Id, Model, Quantity, Text, UtcTime
-from store import fulfillments, network, reservations
+from store import fulfillments, network, reservations, words
 from store.engine import reading, transaction
 
 
@@ -106,12 +107,19 @@ class GiveBackActivities:
         """Ask the node to cancel: cancelled, too late, unknown, or it will tell later."""
         with reading(self._engine) as session:
             connection = network.connections(session)[task.connection_id]
+            reason = task.reason or _reason_given(session, task)
         reply = self._systems.get(connection).request_cancel(
-            task.fulfillment_id, task.request_id, task.lines, task.reason
+            task.fulfillment_id, task.request_id, task.lines, reason
         )
         if reply.outcome == "pending":
             return CancelReplied()
         return CancelReplied(outcome=CancelOutcome(reply.outcome), lines=reply.lines)
+
+
+def _reason_given(session: Session, task: CancelTask) -> str:
+    """What was said when the cancel was asked for; the workflow does not know it."""
+    order_id = fulfillments.load_fulfillment(session, task.fulfillment_id).order.order_id
+    return words.text_of(session, order_id, words.of_request(task.request_id))
 
 
 def _unsent(known: fulfillments.FulfillmentRecord, line_id: str) -> int:

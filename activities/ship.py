@@ -1,23 +1,25 @@
 """Ship: rate-shop and buy a label for each package, and give the labels to the node."""
 
 from collections.abc import Iterable, Mapping
-from decimal import Decimal
+from datetime import datetime, timedelta
+from hashlib import sha256
 
 from sqlalchemy.orm import Session
 from temporalio import activity
 
 from activities.context import Context
-from activities.recording import FulfillmentRecord, write_fulfillment
+from activities.recording import FulfillmentRecord, now, write_fulfillment
 from domain.catalogue import Product
-from domain.errors import RefusedError
+from domain.errors import DomsError, OutsideUnavailableError, RefusedError
 from domain.fulfillments import FulfillmentOrder, Package, PackageStatus
-from domain.network import CarrierService, Place
+from domain.network import CarrierService, Connection, Place
 from domain.orders import Address
 from domain.planning import distance_km, place_of
 from domain.values import DerivedId, Id, Model
-from integrations.carrier.port import Carrier, Rate, ServiceOption, ShipmentRequest, VoidOutcome
-from store import fulfillments, network, orders
+from integrations.carrier.port import Label, Rate, ServiceOption, ShipmentRequest, VoidOutcome
+from store import fulfillments, labels, network, orders
 from store.engine import reading, transaction
+from store.labels import LabelDraft, LabelImage
 
 
 class ShipTask(FulfillmentRecord):
@@ -54,6 +56,7 @@ class ShipActivities:
         self._engine = context.engine
         self._systems = context.node_systems
         self._carriers = context.carriers
+        self._api_url = context.api_url
 
     @activity.defn(name="ship")
     def ship(self, task: ShipTask) -> Labelled:
@@ -64,8 +67,7 @@ class ShipActivities:
                 write_fulfillment(session, task)
         with reading(self._engine) as session:
             connections = network.connections(session)
-        carrier = self._carriers.get(connections[task.carrier_connection_id])
-        labelled = tuple(self._label(task, package, carrier) for package in task.packages)
+        labelled = tuple(self._label(task, package, connections) for package in task.packages)
         if task.connection_id is not None:
             system = self._systems.get(connections[task.connection_id])
             system.attach_labels(task.order.fulfillment_id, labelled)
@@ -76,36 +78,117 @@ class ShipActivities:
         """Void labels of units the node confirmed as cancelled; one already used is left alone."""
         with reading(self._engine) as session:
             connections = network.connections(session)
-        carrier = self._carriers.get(connections[task.carrier_connection_id])
         for package in task.packages:
             shipment_id = package.shipment_id
             if shipment_id is None:
                 continue
+            place = (task.fulfillment_id, package.package_id, shipment_id)
+            with reading(self._engine) as session:
+                seller = labels.bought_from(session, *place) or task.carrier_connection_id
+            carrier = self._carriers.get(connections[seller])
             key = f"{task.fulfillment_id}/{package.package_id}/void/{shipment_id}"
             if carrier.void(shipment_id, key) is VoidOutcome.VOIDED:
                 with transaction(self._engine) as session:
-                    fulfillments.void_label(
-                        session, task.fulfillment_id, package.package_id, shipment_id
-                    )
+                    fulfillments.void_label(session, *place)
 
-    def _label(self, task: ShipTask, package: Package, carrier: Carrier) -> Package:
+    def _label(
+        self, task: ShipTask, package: Package, connections: Mapping[str, Connection]
+    ) -> Package:
+        fulfillment_id = task.order.fulfillment_id
         with reading(self._engine) as session:
-            stored = fulfillments.packages(session, task.order.fulfillment_id)
+            stored = fulfillments.packages(session, fulfillment_id)
             known = next((x for x in stored if x.package_id == package.package_id), package)
             if known.tracking_number is not None and known.status is not PackageStatus.VOIDED:
                 return known
-            key = _label_key(session, task.order.fulfillment_id, package.package_id)
-            address = orders.address_of(
-                session, task.order.order_id, task.order.ship_group, task.refused_addresses
-            )
-            products = network.products(session, sorted({x.sku for x in task.order.lines}))
+            key = _label_key(session, fulfillment_id, package.package_id)
+            draft = labels.draft_of(session, fulfillment_id, key)
             services = network.services_of(session, task.order.node_id)
-            sender = network.node(session, task.order.node_id).place
-            request = _shipment_request(task, package, sender, address, products).model_copy(
-                update={"options": tuple(_option(service) for service in services)}
-            )
-        rate = _cheapest_in_time(carrier.rates(request), services, task)
-        label = carrier.buy(request, rate.service, key)
+            request = _request(session, task, package)
+        seller, label = self._obtain(task, request, services, connections, key, draft)
+        return self._keep(task, package, request, label, key, seller)
+
+    def _obtain(
+        self,
+        task: ShipTask,
+        request: ShipmentRequest,
+        services: tuple[CarrierService, ...],
+        connections: Mapping[str, Connection],
+        key: str,
+        draft: LabelDraft | None,
+    ) -> tuple[str, Label]:
+        """The label and the connection that sold it."""
+        fulfillment_id = task.order.fulfillment_id
+        if draft is not None:
+            # An earlier attempt's answer was lost: what it bought is found, never bought again.
+            carrier = self._carriers.get(connections[draft.connection_id])
+            label = carrier.find_label(request, key, draft.shipment_id)
+            if label is not None:
+                return draft.connection_id, label
+        if draft is None or draft.request_hash != _hash(request):
+            draft = self._shop(request, services, task, connections)
+            with transaction(self._engine) as session:
+                labels.save_draft(session, fulfillment_id, key, draft)
+        label = self._buy(request, draft, fulfillment_id, key, connections)
+        return draft.connection_id, label
+
+    def _shop(
+        self,
+        request: ShipmentRequest,
+        services: tuple[CarrierService, ...],
+        task: ShipTask,
+        connections: Mapping[str, Connection],
+    ) -> LabelDraft:
+        """The cheapest rate in time of all carriers the node has; one may be away or refuse."""
+        sellers = sorted({x.connection_id for x in services} or {task.carrier_connection_id})
+        rates: list[tuple[Rate, str]] = []
+        failures: list[DomsError] = []
+        for seller in sellers:
+            asked = tuple(x for x in services if x.connection_id == seller)
+            options = tuple(_option(service) for service in asked)
+            try:
+                carrier = self._carriers.get(connections[seller])
+                offered = carrier.rates(request.model_copy(update={"options": options}))
+            except (OutsideUnavailableError, RefusedError) as failure:
+                failures.append(failure)
+            else:
+                rates.extend((rate, seller) for rate in offered)
+        if not rates and failures:
+            raise next((x for x in failures if isinstance(x, OutsideUnavailableError)), failures[0])
+        rate, seller = cheapest_in_time(rates, services, task.order, now(task))
+        return LabelDraft(
+            connection_id=seller,
+            service=rate.service,
+            shipment_id=rate.shipment_id,
+            request_hash=_hash(request),
+        )
+
+    def _buy(
+        self,
+        request: ShipmentRequest,
+        draft: LabelDraft,
+        fulfillment_id: str,
+        key: str,
+        connections: Mapping[str, Connection],
+    ) -> Label:
+        carrier = self._carriers.get(connections[draft.connection_id])
+        try:
+            return carrier.buy(request, draft.service, key, draft.shipment_id)
+        except RefusedError:
+            # Not bought: once a person has corrected what was wrong, it is rated afresh.
+            with transaction(self._engine) as session:
+                labels.drop_draft(session, fulfillment_id, key)
+            raise
+
+    def _keep(
+        self,
+        task: ShipTask,
+        package: Package,
+        request: ShipmentRequest,
+        label: Label,
+        key: str,
+        seller: str,
+    ) -> Package:
+        fulfillment_id = task.order.fulfillment_id
         bought = package.model_copy(
             update={
                 "carrier": label.carrier,
@@ -113,15 +196,19 @@ class ShipActivities:
                 "tracking_number": label.tracking_number,
                 "shipment_id": label.shipment_id,
                 "label_url": label.label_url,
-                "cost": f"{label.cost} {label.currency}",
+                "cost": None if label.cost is None else f"{label.cost} {label.currency}",
                 "weight_grams": request.weight_grams,
                 "status": PackageStatus.LABELLED,
             }
         )
         with transaction(self._engine) as session:
-            saved = fulfillments.save_label(
-                session, task.order.fulfillment_id, bought, key, task.carrier_connection_id
-            )
+            if label.image is not None:
+                picture = LabelImage(**label.image.model_dump())
+                token = labels.save_image(session, fulfillment_id, key, picture, now(task))
+                url = f"{self._api_url}/v1/labels/{token}"
+                bought = bought.model_copy(update={"label_url": url})
+            saved = fulfillments.save_label(session, fulfillment_id, bought, key, seller)
+            labels.drop_draft(session, fulfillment_id, key)
             view = task.view.model_copy(update={"packages": _merged(task.view.packages, saved)})
             write_fulfillment(session, task.model_copy(update={"view": view}))
             return saved
@@ -131,6 +218,19 @@ def _label_key(session: Session, fulfillment_id: str, package_id: str) -> str:
     """One label a key: those bought before for this package were voided, and bought no more."""
     voided = fulfillments.labels_bought(session, fulfillment_id, package_id)
     return f"{fulfillment_id}/{package_id}/label" + (f"-{voided + 1}" if voided else "")
+
+
+def _request(session: Session, task: ShipTask, package: Package) -> ShipmentRequest:
+    order = task.order
+    address = orders.address_of(session, order.order_id, order.ship_group, task.refused_addresses)
+    products = network.products(session, sorted({x.sku for x in order.lines}))
+    sender = network.node(session, order.node_id).place
+    return _shipment_request(task, package, sender, address, products)
+
+
+def _hash(request: ShipmentRequest) -> str:
+    asked = request.model_dump_json(exclude={"options"})
+    return sha256(asked.encode()).hexdigest()
 
 
 def _shipment_request(
@@ -170,24 +270,57 @@ def _option(service: CarrierService) -> ServiceOption:
     )
 
 
-def _cheapest_in_time(
-    rates: Iterable[Rate], services: Iterable[CarrierService], task: ShipTask
-) -> Rate:
-    """The planned service, unless another of the node's is cheaper and no slower than planned."""
-    offered = {rate.service: rate for rate in rates}
-    own = [service for service in services if service.service_id in offered]
-    if not own:
+def cheapest_in_time(
+    rates: Iterable[tuple[Rate, str]],
+    services: Iterable[CarrierService],
+    order: FulfillmentOrder,
+    at: datetime,
+) -> tuple[Rate, str]:
+    """The cheapest rate, and its connection, that keeps the promise.
+
+    In time is what arrives by the promised day by the carrier's own word, and what the node's
+    services call as fast as the planned one where the carrier says nothing or nothing was
+    promised. Where nothing is in time, it is the planned service, or else the fastest. Raises
+    RefusedError where no service of the node is offered.
+    """
+    own = {service.service_id: service for service in services}
+    offered = [(rate, seller) for rate, seller in rates if _sells(own, rate, seller)]
+    if not offered:
+        names = sorted({rate.service for rate, _ in rates})
         raise RefusedError(
-            f"the carrier offers {sorted(offered)} from {task.order.node_id}, none of its services:"
+            f"the carrier offers {names} from {order.node_id}, none of its services:"
             " check the node's services in the network"
         )
-    planned = next((x for x in own if x.service_id == task.order.service_id), own[0])
-    in_time = [
-        offered[x.service_id]
-        for x in own
-        if x.level == planned.level and x.transit_days <= planned.transit_days
-    ]
-    return min(in_time, key=lambda rate: (Decimal(rate.cost), rate.service))
+    first = offered[0][0].service
+    planned = own.get(order.service_id or "", own[first])
+    in_time = [x for x in offered if _is_in_time(x[0], own[x[0].service], planned, order, at)]
+    if in_time:
+        return min(in_time, key=lambda x: (x[0].cost, x[0].service))
+    return min(
+        offered,
+        key=lambda x: (x[0].service != planned.service_id, _days(x[0], own), x[0].cost),
+    )
+
+
+def _sells(own: Mapping[str, CarrierService], rate: Rate, seller: str) -> bool:
+    return rate.service in own and own[rate.service].connection_id == seller
+
+
+def _days(rate: Rate, own: Mapping[str, CarrierService]) -> int:
+    days = rate.delivery_days
+    return own[rate.service].transit_days if days is None else days
+
+
+def _is_in_time(
+    rate: Rate,
+    service: CarrierService,
+    planned: CarrierService,
+    order: FulfillmentOrder,
+    at: datetime,
+) -> bool:
+    if order.deliver_by is not None and rate.delivery_days is not None:
+        return at.date() + timedelta(days=rate.delivery_days) <= order.deliver_by.date()
+    return service.level == planned.level and service.transit_days <= planned.transit_days
 
 
 def _merged(known: tuple[Package, ...], saved: Package) -> tuple[Package, ...]:

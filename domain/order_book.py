@@ -108,14 +108,15 @@ class OrderBook(_Mutable):
         """Take a fulfillment's report if it is newer.
 
         Returns line id -> units that came back open. Units wanted for a cancel are cancelled
-        instead.
+        instead. What came back once stays: a fulfillment that was reset tells of it again.
         """
         track = self.tracks.get(progress.fulfillment_id)
         if track is None or progress.revision <= track.revision:
             return {}
         reopened: dict[str, int] = {}
-        for line in progress.lines:
-            known = track.lines.get(line.line_id, LineProgress(line_id=line.line_id))
+        for told in progress.lines:
+            known = track.lines.get(told.line_id, LineProgress(line_id=told.line_id))
+            line = _never_less(known, told)
             own = self.lines[line.line_id]
             back = line.returned_to_order - known.returned_to_order
             gone = line.cancelled - known.cancelled
@@ -192,3 +193,11 @@ class OrderBook(_Mutable):
         if any(track.is_open for track in self.tracks.values()):
             return False
         return all(x.unfinished == 0 for x in self.all_quantities().values())
+
+
+def _never_less(known: LineProgress, told: LineProgress) -> LineProgress:
+    most = {
+        "returned_to_order": max(known.returned_to_order, told.returned_to_order),
+        "cancelled": max(known.cancelled, told.cancelled),
+    }
+    return told.model_copy(update=most)

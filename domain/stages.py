@@ -35,6 +35,8 @@ class Hold(Model):
     owner: Text
     reason: Text = ""
     expires_at: UtcTime | None = None
+    request_id: str | None = None
+    """The request that placed it."""
 
 
 class Choice(StrEnum):

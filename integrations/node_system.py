@@ -94,3 +94,7 @@ class NodeSystem(Protocol):
         Raises UnknownReferenceError when the node does not know the order.
         """
         ...
+
+    def check(self) -> str:
+        """Ask for something harmless with the account's key; a few words on what answered."""
+        ...

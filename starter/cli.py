@@ -7,7 +7,15 @@ from collections.abc import Sequence
 import typer
 from typer.exceptions import TyperException
 
-from starter import cli_data, cli_inventory, cli_machine, cli_orders, cli_policies, cli_simulate
+from starter import (
+    cli_connections,
+    cli_data,
+    cli_inventory,
+    cli_machine,
+    cli_orders,
+    cli_policies,
+    cli_simulate,
+)
 
 DONE, FAILED, WRONG_USE = 0, 1, 2
 
@@ -25,6 +33,7 @@ cli_data.register(app)
 cli_inventory.register(app)
 cli_policies.register(app)
 cli_simulate.register(app)
+cli_connections.register(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -284,16 +284,23 @@ def _print_approvals(answer: dict[str, Any]) -> None:
     if not waiting:
         say("nothing waits for approval")
     table(
-        ("order", "level", "role", "asked", "expires"),
+        ("order", "level", "role", "asked", "expires", "said so far"),
         (
-            (x["order_id"], x["level"], x["role"], x.get("asked_at"), x.get("expires_at"))
+            (
+                x["order_id"],
+                x["level"],
+                x["role"],
+                x.get("asked_at"),
+                x.get("expires_at"),
+                "; ".join(x.get("comments") or ()),
+            )
             for x in waiting
         ),
     )
 
 
 LevelOption = Annotated[int, typer.Option(min=1, max=20, help="Which level of the chain.")]
-CommentOption = Annotated[str, typer.Option(help="What the history should say.")]
+CommentOption = Annotated[str, typer.Option(help="Shown with the vote.")]
 
 
 @order.command("list")

@@ -4,7 +4,7 @@ import hashlib
 import hmac
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -28,7 +28,7 @@ from integrations.errors import QuarantineError
 from integrations.webhooks import translate
 from starter.api.links import fulfillment_workflow_of, workflow_of
 from starter.intake import Capture, Known, Reference
-from store import fulfillments, network, policies
+from store import fulfillments, network, policies, words
 from store import orders as order_store
 from store.engine import reading
 from store.fulfillments import FulfillmentRecord
@@ -220,8 +220,8 @@ class Preparer:
                 notes.append((record.order.order_id, _tracking_note(event)))
             else:
                 signals.append(_signal_of(event, record))
-                if isinstance(event, NodeEvent) and event.type in _TOLD_BY_EDGE:
-                    notes.append((record.order.order_id, _node_note(event, record)))
+                if isinstance(event, NodeEvent):
+                    notes += [(record.order.order_id, x) for x in _node_notes(event, record)]
         return Prepared(row, False, tuple(signals), Done(tuple(notes)))
 
     def _start(self, session: Session, known: Known, row: Message) -> Start:
@@ -369,13 +369,16 @@ _TOLD_BY_EDGE = frozenset(
 """Reports that no step of the workflow writes down by itself: the story tells of them at once."""
 
 
-def _node_note(event: NodeEvent, record: FulfillmentRecord) -> TimelineEntry:
-    return TimelineEntry(
-        key=f"node/{event.event_id}",
-        at=event.occurred_at,
-        kind="node",
-        text=f"{record.order.node_id}: {event.type}",
-    )
+def _node_notes(event: NodeEvent, record: FulfillmentRecord) -> Iterator[TimelineEntry]:
+    """What the story tells at once: reports that no step writes down, and a node's own words."""
+    texts = {}
+    if event.type in _TOLD_BY_EDGE:
+        texts[f"node/{event.event_id}"] = f"{record.order.node_id}: {event.type}"
+    if event.reason:
+        words_of = f"words/event/{event.event_id}"
+        texts[words_of] = f"{record.order.node_id} on {event.type}: {event.reason}"
+    for key, text in texts.items():
+        yield TimelineEntry(key=key, at=event.occurred_at, kind="node", text=text)
 
 
 def _tracking_note(event: CarrierEvent) -> TimelineEntry:
@@ -390,8 +393,11 @@ def _tracking_note(event: CarrierEvent) -> TimelineEntry:
 def _signal_of(event: NodeEvent | CarrierEvent, record: FulfillmentRecord) -> Signal:
     fulfillment_id = record.order.fulfillment_id
     known: dict[str, Any] = {"fulfillment_id": fulfillment_id}
+    # Free words, such as who signed, may be personal, and no step needs them.
     if isinstance(event, CarrierEvent):
-        known["detail"] = ""  # free words, such as who signed: personal, and no step needs them
+        known["detail"] = ""
+    elif event.reason not in words.CODES:
+        known["reason"] = ""
     event = event.model_copy(update=known)
     name = "node_event" if isinstance(event, NodeEvent) else "carrier_event"
     return Signal(fulfillment_workflow_of(fulfillment_id), name, event.model_dump(mode="json"))

@@ -36,9 +36,12 @@ _WAITING = (
 _WAITING_ALL = query(_WAITING.format(role=""), "approvals", "orders")
 _WAITING_ROLE = query(_WAITING.format(role=" AND a.role = :role"), "approvals", "orders")
 _VOTES = query(
-    "SELECT level, request_id, approver, role, verdict, counted, why, at FROM approval_votes"
-    " WHERE order_id = :order_id ORDER BY at, level, request_id",
+    "SELECT v.level, v.request_id, v.approver, v.role, v.verdict, v.counted, v.why, v.at,"
+    " COALESCE(w.text, '') AS comment FROM approval_votes v LEFT JOIN words w"
+    " ON w.order_id = v.order_id AND w.key = 'request/' || v.request_id"
+    " WHERE v.order_id = :order_id ORDER BY v.at, v.level, v.request_id",
     "approval_votes",
+    "words",
 )
 
 
@@ -46,6 +49,16 @@ _LEVELS = query(
     "SELECT level, role, asked_at, expires_at, outcome, closed_at FROM approvals"
     " WHERE order_id = :order_id ORDER BY level",
     "approvals",
+)
+
+
+_COMMENTS = query(
+    "SELECT v.order_id, w.text FROM approval_votes v JOIN words w"
+    " ON w.order_id = v.order_id AND w.key = 'request/' || v.request_id"
+    " WHERE v.order_id IN :order_ids ORDER BY v.at, v.request_id",
+    "approval_votes",
+    "words",
+    lists=["order_ids"],
 )
 
 
@@ -61,6 +74,8 @@ class WaitingApproval(Model):
     region: str | None = None
     total: str | None = None
     currency: str | None = None
+    comments: tuple[str, ...] = ()
+    """What was said with the votes on this order so far, oldest first."""
 
 
 class ApprovalLevel(Model):
@@ -146,7 +161,14 @@ def waiting(session: Session, role: str | None = None) -> list[WaitingApproval]:
     """What waits, of one role or of all, longest first."""
     sql = _WAITING_ALL if role is None else _WAITING_ROLE
     rows = session.execute(sql, {} if role is None else {"role": role}).mappings()
-    return [WaitingApproval.model_validate(dict(row)) for row in rows]
+    found = [WaitingApproval.model_validate(dict(row)) for row in rows]
+    if not found:
+        return found
+    ids = sorted({approval.order_id for approval in found})
+    comments: dict[str, list[str]] = {}
+    for row in session.execute(_COMMENTS, {"order_ids": ids}):
+        comments.setdefault(row.order_id, []).append(row.text)
+    return [x.model_copy(update={"comments": tuple(comments.get(x.order_id, ()))}) for x in found]
 
 
 def votes(session: Session, order_id: str) -> list[Vote]:

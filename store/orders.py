@@ -18,7 +18,7 @@ from domain.plans import OrderView, TimelineEntry, version_address
 from domain.quantities import LineQuantities
 from domain.stages import Attention, Hold, Stage
 from domain.values import Model, UtcTime
-from store import inbox
+from store import inbox, words
 from store.columns import changed, query, statement
 from store.engine import is_sqlite
 from store.fulfillments import FulfillmentPage, fulfillments_of
@@ -201,7 +201,7 @@ class OrderSummary(Model):
 
 
 class OrderPage(OrderSummary):
-    """All that is shown of one order; nothing personal."""
+    """All that is shown of one order, with what was said about it; no name or address."""
 
     entered_by: str
     lines: tuple[LinePage, ...]
@@ -325,19 +325,33 @@ def order_page(session: Session, order_id: str) -> OrderPage:
     row = session.execute(_ONE, {"order_id": order_id}).mappings().one_or_none()
     if row is None:
         raise UnknownReferenceError(f"no order '{order_id}'")
-    fulfillments = fulfillments_of(session, order_id)
+    said = words.of_order(session, order_id)
+    fulfillments = [_with_words(x, said) for x in fulfillments_of(session, order_id)]
     lines = session.execute(_LINES, {"order_id": order_id}).mappings()
+    summary = _summary(row)
     return OrderPage(
-        **_summary(row),
+        **{**summary, "awaits": words.told(summary["awaits"], said)},
         entered_by=row["entered_by"],
         lines=tuple(_line_page(line, fulfillments) for line in lines),
-        holds=row["holds"],
-        attention=row["attention"],
+        holds=tuple(words.told_hold(Hold.model_validate(x), said) for x in row["holds"]),
+        attention=words.told_attention(_attention(row["attention"]), said),
         decision_id=row["decision_id"],
         plan_version=row["plan_version"],
         fulfillments=tuple(fulfillments),
-        timeline=timeline(session, order_id),
+        timeline=words.in_story(timeline(session, order_id), said),
     )
+
+
+def _attention(stored: Any) -> Attention | None:
+    return None if stored is None else Attention.model_validate(stored)
+
+
+def _with_words(page: FulfillmentPage, said: Mapping[str, words.Words]) -> FulfillmentPage:
+    told = {
+        "attention": words.told_attention(page.attention, said),
+        "awaits": words.told(page.awaits, said),
+    }
+    return page.model_copy(update=told)
 
 
 def list_orders(

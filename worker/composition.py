@@ -58,6 +58,7 @@ def context_of(engine: Engine, settings: Settings) -> Context:
         node_systems=NodeSystems(os.environ),
         carriers=Carriers(os.environ),
         local_may_vote=not settings.needs_api_key,
+        api_url=settings.base_url,
     )
 
 

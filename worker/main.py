@@ -26,6 +26,7 @@ from worker.composition import (
     outside_activities,
 )
 from worker.deployment import deployment_config
+from worker.interceptors import WordsApart
 from worker.process import prepare_process, runtime_of
 from workflows.expire_holds import ExpireHolds
 from workflows.fulfillment import FulfillmentWorkflow
@@ -49,6 +50,7 @@ def orders_worker(
         workflows=[OrderWorkflow, FulfillmentWorkflow, ExpireHolds, LearnDeliveryDates],
         activities=order_activities(context),
         activity_executor=threads,
+        interceptors=[WordsApart(context.engine)],
         max_concurrent_activities=ACTIVITY_THREADS,
         max_concurrent_workflow_tasks=32,
         max_cached_workflows=2_000,
@@ -68,6 +70,7 @@ def connection_worker(
         task_queue=connection.task_queue,
         activities=outside_activities(context),
         activity_executor=threads,
+        interceptors=[WordsApart(context.engine)],
         max_concurrent_activities=ACTIVITY_THREADS,
         max_task_queue_activities_per_second=connection.calls_per_second,
         activity_task_poller_behavior=PollerBehaviorAutoscaling(initial=1, maximum=4),

@@ -1,6 +1,7 @@
 """Inputs, results and messages of the workflows (DESIGN section 6).
 
-Every message has an id: a second one of the same id changes nothing.
+Every message has an id: a second one of the same id changes nothing. Free text is kept in the store
+under that id: `reason`, `comment` and `correction` hold a code or nothing (older messages: text).
 """
 
 from typing import Annotated, Any

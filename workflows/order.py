@@ -249,7 +249,9 @@ class OrderWorkflow:
         return OrderReport(
             view=view,
             fulfillments={x: track.status for x, track in core.state.book.tracks.items()},
-            details=order_details(core.state, core.attention, core.deadlines()),
+            details=order_details(
+                core.state, core.attention, core.deadlines(), core.state.book.all_quantities()
+            ),
         )
 
     @workflow.query(description="What happened, latest last")

@@ -129,6 +129,7 @@ class Commands:
                 owner=command.owner,
                 reason=command.reason,
                 expires_at=command.expires_at,
+                request_id=command.request_id,
             )
         )
         running = [x for x in self._core.state.book.tracks.values() if x.is_open]

@@ -31,7 +31,7 @@ with workflow.unsafe.imports_passed_through():
     from domain.order_book import OrderBook
     from domain.plans import OrderFacts, OrderView, TimelineEntry
     from domain.quantities import Bucket
-    from domain.stages import CLOSED_STAGES, Choice
+    from domain.stages import CLOSED_STAGES, Choice, Stage
 
 ASKS_AND_GOES_ON = 2
 """The behavior from which a person's answer is waited for without holding up the rest."""
@@ -134,12 +134,14 @@ class OrderCore(Reactor):
     def view(self, *, closed: bool = False) -> OrderView:
         """The order as it is now, one revision on."""
         self.state.revision = revision_after(self.state.revision, workflow.now())
+        quantities = self.state.book.all_quantities()
+        stage = self.state.stage_of(quantities)
         return OrderView(
             order_id=self.state.order_id,
             revision=self.state.revision,
-            stage=self.state.stage,
-            displayed=self.state.displayed_with(self.attention),
-            lines=self.state.book.all_quantities(),
+            stage=stage,
+            displayed=self.state.displayed_with(self.attention, stage),
+            lines=quantities,
             holds=tuple(self.state.holds),
             attention=self.attention,
             promise_at=self.state.promise_at,
@@ -192,10 +194,13 @@ class OrderCore(Reactor):
         """Set the page's details and, where they changed, the search attributes."""
         if self.behavior >= RISK_PASSES and self.state.at_risk:
             self.state.at_risk = self._is_at_risk
-        workflow.set_current_details(order_details(self.state, self.attention, self.deadlines()))
+        # Of an order of 1,000 lines this is the costly part: once for all that is shown.
+        quantities = self.state.book.all_quantities()
+        details = order_details(self.state, self.attention, self.deadlines(), quantities)
+        workflow.set_current_details(details)
         if self._is_passing:
             return
-        shown = self._attributes()
+        shown = self._attributes(self.state.stage_of(quantities))
         changed = [
             update for name, (value, update) in shown.items() if self._shown.get(name) != value
         ]
@@ -211,7 +216,7 @@ class OrderCore(Reactor):
         soon = workflow.now() + timedelta(seconds=2)
         return any(deadline.at <= soon for deadline in self.deadlines())
 
-    def _attributes(self) -> dict[str, tuple[object, SearchAttributeUpdate[Any]]]:
+    def _attributes(self, stage: Stage) -> dict[str, tuple[object, SearchAttributeUpdate[Any]]]:
         """Name -> (value, update); one that never had a value and has none now is left out."""
         state = self.state
         tracks = state.book.tracks.values()
@@ -219,7 +224,7 @@ class OrderCore(Reactor):
         dues += [t.order.ship_by for t in tracks if t.is_open and t.order.ship_by]
         level = self.facts.approvals[state.approval.position] if state.approval else None
         values: list[tuple[SearchAttributeKey[Any], object]] = [
-            (ORDER_STATUS, state.stage.value),
+            (ORDER_STATUS, stage.value),
             (PROMISE_DATE, state.promise_at),
             (SLA_DUE_AT, min(dues, default=None)),
             (FULFILLMENT_NODES, sorted({track.order.node_id for track in tracks})),
@@ -279,8 +284,17 @@ class OrderCore(Reactor):
             state.facts is not None
             and not self._sending
             and not self.has_news()
+            and not self._is_clearly_open
             and state.stage in CLOSED_STAGES
             and state.book.is_finished
+        )
+
+    @property
+    def _is_clearly_open(self) -> bool:
+        """Asked after every step, so what is quickly seen is looked at first."""
+        book = self.state.book
+        return any(track.is_open for track in book.tracks.values()) or any(
+            own.open or own.backordered or own.reserved for own in book.lines.values()
         )
 
     def _essence(self) -> tuple[object, ...]:

@@ -1,11 +1,11 @@
 """What the Temporal UI says of an order and a fulfillment, in Markdown, for support staff."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from domain.fulfillment_state import FulfillmentState
 from domain.fulfillments import FulfillmentOrder
-from domain.quantities import Bucket
+from domain.quantities import Bucket, LineQuantities
 from domain.stages import Attention
 from workflows.order_state import OrderState
 from workflows.reactor import Deadline
@@ -39,19 +39,22 @@ def awaited(state: OrderState, attention: Attention | None, deadlines: Sequence[
 
 
 def order_details(
-    state: OrderState, attention: Attention | None, deadlines: Sequence[Deadline]
+    state: OrderState,
+    attention: Attention | None,
+    deadlines: Sequence[Deadline],
+    quantities: Mapping[str, LineQuantities],
 ) -> str:
     """The order's page: stage, promise, where each item is, what is awaited and until when."""
     promise = moment(state.promise_at) if state.promise_at else "none yet"
     text = [
-        f"**Stage:** {state.displayed_with(attention)}",
+        f"**Stage:** {state.displayed_with(attention, state.stage_of(quantities))}",
         f"**Promised delivery:** {promise}",
         f"**Waits for:** {awaited(state, attention, deadlines)}",
     ]
     if state.book.lines:
         text += ["", "| line | SKU | where its units are |", "|---|---|---|"]
         text += [
-            f"| {line_id} | {own.sku} | {_where(state, line_id)} |"
+            f"| {line_id} | {own.sku} | {_where(quantities[line_id])} |"
             for line_id, own in list(state.book.lines.items())[:40]
         ]
     if state.book.tracks:
@@ -68,8 +71,7 @@ def order_details(
     return "\n".join(text)
 
 
-def _where(state: OrderState, line_id: str) -> str:
-    quantities = state.book.quantities(line_id)
+def _where(quantities: LineQuantities) -> str:
     parts = [f"{quantities.at(b)} {b.value}" for b in Bucket if quantities.at(b)]
     return ", ".join(parts)
 

@@ -1,12 +1,13 @@
 """Everything an order workflow remembers; it survives a continue-as-new as one document."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from domain.order_book import OrderBook
 from domain.plans import OrderFacts, Plan, TimelineEntry
+from domain.quantities import LineQuantities
 from domain.routing.decision import Exclusion
 from domain.stages import Attention, Hold, Progress, Stage, displayed, order_stage
 from workflows.messages import Answer, PolicyPins
@@ -92,13 +93,17 @@ class OrderState(_Mutable):
     @property
     def stage(self) -> Stage:
         """The derived stage."""
+        return self.stage_of(self.book.all_quantities())
+
+    def stage_of(self, quantities: Mapping[str, LineQuantities]) -> Stage:
+        """The stage that all quantities of the order come to, for who has them already."""
         if self.facts is None:
             return Stage.RECEIVED
-        return order_stage(self.book.all_quantities().values(), self.progress)
+        return order_stage(quantities.values(), self.progress)
 
-    def displayed_with(self, attention: Attention | None) -> str:
+    def displayed_with(self, attention: Attention | None, stage: Stage | None = None) -> str:
         """What a list shows of the order."""
-        return displayed(self.stage, self.holds, attention)
+        return displayed(stage or self.stage, self.holds, attention)
 
     def note(self, at: datetime, kind: str, text: str) -> None:
         """Add a line to the order's story; it is written with the next step."""

@@ -77,7 +77,8 @@ class Label(Model):
     service: Text
     label_url: str
     """Empty where the carrier sent the `image` itself."""
-    cost: PositiveMoney
+    cost: PositiveMoney | None = None
+    """None: a label that was found again, whose price the carrier does not repeat."""
     currency: CurrencyCode
     image: LabelImage | None = None
 

@@ -5,6 +5,7 @@ How they are answered stands in `starter.api.asking`. A repeat with the same `Id
 """
 
 import re
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Literal
 
@@ -20,6 +21,7 @@ from starter.api.asking import ANSWERS, ask, request_id_of
 from starter.api.context import (
     PathId,
     RawBody,
+    Services,
     TheCaller,
     TheServices,
     body_as,
@@ -30,6 +32,7 @@ from starter.api.problems import FieldError, InvalidDocumentError, ProblemError
 from starter.auth import INTAKE, OPERATIONS, SUPPORT, Caller, require
 from store import approvals
 from store import orders as order_store
+from store import words as store_words
 from store.fulfillments import FulfillmentPage
 from store.orders import OrderPage
 from workflows.messages import (
@@ -46,6 +49,29 @@ from workflows.messages import (
 router = APIRouter(tags=["orders"])
 
 VALID_ROLE = re.compile(ID_PATTERN)
+
+
+@dataclass(frozen=True)
+class _Words:
+    """Keeps what was said with a request in the transaction that keeps the request."""
+
+    session: Session
+    services: Services
+    order_id: str
+    request_id: str
+    said_by: str
+
+    def apart(self, about: str, text: str) -> str:
+        """What the workflow may know of the text: a code, or nothing."""
+        return store_words.apart(
+            self.session,
+            self.order_id,
+            store_words.of_request(self.request_id),
+            text,
+            about=about,
+            said_by=self.said_by,
+            at=self.services.clock(),
+        )
 
 
 class CancelBody(Model):
@@ -123,10 +149,12 @@ def cancel(
     body = body_as(CancelBody, raw)
     request_id = request_id_of(request, body.request_id)
 
-    def build(_: Session, order: Order, __: OrderPage) -> Cancel:
+    def build(session: Session, order: Order, _: OrderPage) -> Cancel:
         lines = body.lines if isinstance(body.lines, tuple) else None
         _refuse_units_not_ordered(order, lines or ())
-        return Cancel(request_id=request_id, lines=lines, reason=body.reason, actor=caller.name)
+        words = _Words(session, services, order_id, request_id, caller.name)
+        reason = words.apart("cancel", body.reason)
+        return Cancel(request_id=request_id, lines=lines, reason=reason, actor=caller.name)
 
     return ask(services, order_id, "cancel", request_id, build)
 
@@ -163,12 +191,14 @@ def hold(
     if body.expires_at is not None and body.expires_at <= services.clock():
         raise InvalidDocumentError([FieldError("expires_at", "lies in the past")])
 
-    def build(_: Session, __: Order, ___: OrderPage) -> PlaceHold:
+    def build(session: Session, _: Order, __: OrderPage) -> PlaceHold:
+        owner = (body.owner if caller.local else "") or caller.name
+        words = _Words(session, services, order_id, request_id, owner)
         return PlaceHold(
             request_id=request_id,
             type=body.type,
-            owner=(body.owner if caller.local else "") or caller.name,
-            reason=body.reason,
+            owner=owner,
+            reason=words.apart(f"hold {body.type}", body.reason),
             expires_at=body.expires_at,
         )
 
@@ -207,16 +237,17 @@ def resume(
     body = body_as(ResumeBody, raw)
     request_id = request_id_of(request, body.request_id)
 
-    def build(_: Session, __: Order, page: OrderPage) -> Resume:
+    def build(session: Session, _: Order, page: OrderPage) -> Resume:
         parked = _parked(page, body)
         if parked is not None and body.choice not in parked.choices:
             offered = ", ".join(parked.choices)
             raise InvalidDocumentError([FieldError("choice", f"choose one of {offered}")])
+        words = _Words(session, services, order_id, request_id, caller.name)
         return Resume(
             request_id=request_id,
             park_id=body.park_id,
             choice=body.choice,
-            correction=body.correction,
+            correction=words.apart(f"{body.choice} of {body.park_id}", body.correction),
             actor=caller.name,
         )
 
@@ -307,12 +338,14 @@ def vote(
     request_id = request_id_of(request, body.request_id)
 
     def build(session: Session, _: Order, __: OrderPage) -> Vote:
+        approver = (body.approver if caller.local else None) or caller.name
+        words = _Words(session, services, order_id, request_id, approver)
         return Vote(
             request_id=request_id,
-            approver=(body.approver if caller.local else None) or caller.name,
+            approver=approver,
             role=_voting_role(session, order_id, body, caller),
             level=body.level,
-            comment=body.comment,
+            comment=words.apart(f"approval level {body.level}", body.comment),
             key_name=None if caller.local else caller.name,
         )
 

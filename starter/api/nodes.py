@@ -27,7 +27,7 @@ from starter.api.context import (
 from starter.api.links import fulfillment_workflow_of
 from starter.api.problems import FieldError, InvalidDocumentError, ProblemError, not_found
 from starter.auth import Caller
-from store import fulfillments, inbox
+from store import fulfillments, inbox, words
 from store.engine import reading, transaction
 from store.fulfillments import FulfillmentRecord
 
@@ -126,7 +126,7 @@ def report_work(
         if record.order.node_id != node_id:
             raise not_found(f"no fulfillment '{fulfillment_id}' at node '{node_id}'")
         event = _event(session, services, record, action, body, event_id)
-        is_new = _keep(session, services, event)
+        is_new = _keep(session, services, record.order, event)
         # After the repeat was recognised: the answer to a repeat stays what it was.
         if is_new and record.view.closed:
             raise ProblemError(409, f"'{fulfillment_id}' is {record.view.status} already")
@@ -134,8 +134,10 @@ def report_work(
     return JSONResponse({"event_id": event_id, "status": "accepted"}, 202)
 
 
-def _keep(session: Session, services: Services, event: NodeEvent) -> bool:
+def _keep(session: Session, services: Services, order: FulfillmentOrder, event: NodeEvent) -> bool:
+    """Keep the report for its workflow, and its words apart; whether it is new."""
     workflow_id = fulfillment_workflow_of(event.fulfillment_id)
+    code = event.reason if event.reason in words.CODES else ""
     _, is_new = inbox.put(
         session,
         kind="signal",
@@ -144,9 +146,19 @@ def _keep(session: Session, services: Services, event: NodeEvent) -> bool:
         stream=workflow_id,
         workflow_id=workflow_id,
         name="node_event",
-        payload=event.model_dump(mode="json"),
+        payload=event.model_copy(update={"reason": code}).model_dump(mode="json"),
         now=services.clock(),
     )
+    if is_new and event.reason != code:
+        words.keep(
+            session,
+            order.order_id,
+            f"event/{event.event_id}",
+            event.reason,
+            about=event.type,
+            said_by=order.node_id,
+            at=services.clock(),
+        )
     return is_new
 
 

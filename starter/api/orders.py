@@ -159,7 +159,9 @@ def show_order(order_id: PathId, services: TheServices, caller: TheCaller) -> JS
 
 
 def _with_comment(session: Session, order_id: str, vote: Vote) -> Vote:
-    """The vote with the words that came with it; they stay where they came in."""
+    """The vote with its comment; an older one's stayed in the inbox."""
+    if vote.comment:
+        return vote
     kept = inbox.payload_of_event(session, PEOPLE, event_of(order_id, vote.request_id))
     comment = kept.get("comment", "") if isinstance(kept, dict) else ""
     return vote.model_copy(update={"comment": comment})

@@ -54,6 +54,7 @@ from store.tables.system import (
     PolicyActivationRow,
     PolicyRow,
 )
+from store.tables.words import WordsRow
 
 __all__ = [
     "AddressRow",
@@ -102,4 +103,5 @@ __all__ = [
     "SupplyRow",
     "TimelineRow",
     "VelocityRow",
+    "WordsRow",
 ]

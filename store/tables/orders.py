@@ -199,6 +199,30 @@ class LabelRow(SQLModel, table=True):
     document: dict[str, Any] = Field(sa_type=JSON)
 
 
+class LabelDraftRow(SQLModel, table=True):
+    """What a package's label is bought with, stored before it is bought."""
+
+    __tablename__ = "label_drafts"
+    fulfillment_id: str = Field(primary_key=True, foreign_key="fulfillments.fulfillment_id")
+    key: str = Field(primary_key=True)
+    connection_id: str
+    service: str
+    shipment_id: str | None = None
+    request_hash: str
+
+
+class LabelImageRow(SQLModel, table=True):
+    """A label as the carrier sent it; whoever knows the token may fetch it."""
+
+    __tablename__ = "label_images"
+    token: str = Field(primary_key=True)
+    fulfillment_id: str = Field(index=True, foreign_key="fulfillments.fulfillment_id")
+    key: str
+    media_type: str
+    content: bytes
+    stored_at: datetime = Field(sa_type=UtcDateTime)
+
+
 class DecisionRow(SQLModel, table=True):
     """A routing decision with all it looked at, as compressed JSON."""
 

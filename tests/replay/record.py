@@ -410,6 +410,46 @@ async def native_cancel(world: World) -> None:
     await world.result(order)
 
 
+async def kept_books_completed(world: World) -> None:
+    """One shipment; bookkeeping is local, a risk passes, holds and cancels come without words."""
+    await completed(world)
+
+
+async def kept_books_split(world: World) -> None:
+    """Two nodes, likewise."""
+    await split(world)
+
+
+async def kept_books_short_pick(world: World) -> None:
+    """One of two units is not found, likewise."""
+    await short_pick(world)
+
+
+async def kept_books_backordered(world: World) -> None:
+    """Supply comes after some days, likewise."""
+    await backordered(world)
+
+
+async def kept_books_cancelled_at_node(world: World) -> None:
+    """The node confirms a cancel of packed goods, likewise."""
+    await cancelled_at_node(world)
+
+
+async def kept_books_approved(world: World) -> None:
+    """Two levels and a vote that does not count, likewise."""
+    await approved(world)
+
+
+async def kept_books_held(world: World) -> None:
+    """Held before release and at the node, likewise."""
+    await held(world)
+
+
+async def kept_books_refused_label(world: World) -> None:
+    """A refusal whose words stay in the store; a person says to try again."""
+    await refused_label(world)
+
+
 SCENARIOS: tuple[Scenario, ...] = (
     completed,
     split,
@@ -438,6 +478,14 @@ SCENARIOS: tuple[Scenario, ...] = (
     asked_and_going_on,
     ended_fulfillment,
     native_cancel,
+    kept_books_completed,
+    kept_books_split,
+    kept_books_short_pick,
+    kept_books_backordered,
+    kept_books_cancelled_at_node,
+    kept_books_approved,
+    kept_books_held,
+    kept_books_refused_label,
 )
 
 NEED_A_REAL_SERVER = (ended_fulfillment,)

@@ -66,7 +66,8 @@ async def test_the_schedule_ends_every_hold_that_is_over_and_may_be_made_again(
             ):
                 await until(lambda: filled(engine, "A", "X").get("held") == 1)
                 found = [
-                    x async for x in server.client.list_workflows("WorkflowType = 'ExpireHolds'")
+                    x.status
+                    async for x in server.client.list_workflows("WorkflowType = 'ExpireHolds'")
                 ]
     # then
     [every] = described.schedule.spec.intervals

@@ -65,7 +65,7 @@ async def refused_label(world: World) -> tuple[Any, str]:
     park_id = await world.until_asked("W-1-1", "ship")
     attention = world.page().fulfillments[0].attention
     assert attention is not None
-    assert attention.reason == "no service to this postal code"
+    assert attention.reason == "carrier refused: no service to this postal code"
     assert [x.value for x in attention.choices] == ["retry", "reroute", "cancel"]
     await world.until_attribute("fulfillment-W-1-1", "BlockedStep", "ship")
     return order, park_id

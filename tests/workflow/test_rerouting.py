@@ -293,7 +293,7 @@ async def test_a_node_that_refuses_the_work_is_asked_about_and_passed_over(world
     # then
     attention = world.page().fulfillments[0].attention
     assert attention is not None
-    assert attention.reason == "this warehouse is closed"
+    assert attention.reason == "wms refused: this warehouse is closed"
     # when
     await world.choose(world.child("W-1-1"), park_id, "reroute")
     await world.until_planned(version=2)

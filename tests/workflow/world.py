@@ -70,6 +70,7 @@ from store.ledger import Position
 from store.orders import OrderPage
 from worker.composition import order_activities, outside_activities
 from worker.deployment import deployment_config, set_current
+from worker.interceptors import WordsApart
 from workflows.fulfillment import FulfillmentWorkflow
 from workflows.messages import Cancel, CancelLine, OrderReport, OrderResult, Resume
 from workflows.order import OrderWorkflow
@@ -92,18 +93,20 @@ class FakeNodeSystem:
     refusal: str | None = None
     refusal_of_expiry: str | None = None
     outages: int = 0
+    outage_words: str = "the node's system is away"
     released: dict[str, Handover] = field(default_factory=dict)
     handovers: list[str] = field(default_factory=list)
     addresses: list[Address] = field(default_factory=list)
     reminded: list[str] = field(default_factory=list)
     cancels: list[tuple[str, str]] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
     labels: dict[str, tuple[Package, ...]] = field(default_factory=dict)
     expired: list[str] = field(default_factory=list)
 
     def release(self, handover: Handover) -> HandoverReceipt:
         if self.outages:
             self.outages -= 1
-            raise OutsideUnavailableError("the node's system is away", retry_after=0.01)
+            raise OutsideUnavailableError(self.outage_words, retry_after=0.01)
         if self.refusal:
             raise RefusedError(self.refusal)
         self.released[handover.order.fulfillment_id] = handover
@@ -126,6 +129,7 @@ class FakeNodeSystem:
         reason: str,
     ) -> CancelReply:
         self.cancels.append((fulfillment_id, request_id))
+        self.reasons.append(reason)
         return CancelReply(outcome=self.cancel_outcome, lines=lines or ())
 
     def remind(self, fulfillment_id: str) -> None:
@@ -170,7 +174,17 @@ class FakeCarrier:
             for option in request.options
         )
 
-    def buy(self, request: ShipmentRequest, service: str, key: str) -> Label:
+    def find_label(
+        self, request: ShipmentRequest, key: str, shipment_id: str | None = None
+    ) -> Label | None:
+        return None
+
+    def check(self) -> str:
+        return "answers"
+
+    def buy(
+        self, request: ShipmentRequest, service: str, key: str, shipment_id: str | None = None
+    ) -> Label:
         self.destinations.append(request.ship_to.longitude if request.ship_to else None)
         return self.bought.setdefault(
             key,
@@ -727,7 +741,7 @@ async def running(world: World, *, is_versioned: bool = False) -> AsyncIterator[
                     deployment_config=version,
                     activities=order_activities(context),
                     activity_executor=threads,
-                    interceptors=[LostAnswers(world)],
+                    interceptors=[LostAnswers(world), WordsApart(world.engine)],
                 )
             )
             for connection in sample_network().connections:
@@ -738,7 +752,7 @@ async def running(world: World, *, is_versioned: bool = False) -> AsyncIterator[
                         deployment_config=version,
                         activities=outside_activities(context),
                         activity_executor=threads,
-                        interceptors=[LostAnswers(world)],
+                        interceptors=[LostAnswers(world), WordsApart(world.engine)],
                     )
                 )
             if is_versioned:

@@ -16,7 +16,7 @@ from domain.plans import FulfillmentView, OrderView
 from domain.quantities import LineQuantities
 from domain.routing.policy import RoutingPolicy
 from domain.stages import Attention, Choice, Stage
-from store import fulfillments, orders, policies
+from store import fulfillments, orders, policies, words
 from store.engine import reading, transaction
 from store.policies import Scope
 from tests.integration.api.conftest import (
@@ -205,7 +205,7 @@ COMMANDS: list[tuple[str, dict[str, Any], str, dict[str, Any]]] = [
         "cancel",
         {
             "lines": [{"line_id": "1", "quantity": 1}],
-            "reason": "changed my mind",
+            "reason": "",
             "actor": "eve",
         },
     ),
@@ -217,7 +217,7 @@ COMMANDS: list[tuple[str, dict[str, Any], str, dict[str, Any]]] = [
         {
             "type": "fraud",
             "owner": "eve",
-            "reason": "check",
+            "reason": "",
             "expires_at": "2026-03-03T00:00:00Z",
         },
     ),
@@ -230,15 +230,15 @@ COMMANDS: list[tuple[str, dict[str, Any], str, dict[str, Any]]] = [
     ),
     (
         "approvals",
-        {"verdict": "approve", "level": 1, "role": "manager"},
+        {"verdict": "approve", "level": 1, "role": "manager", "comment": "other"},
         "approve",
-        {"approver": "eve", "role": "manager", "level": 1, "comment": ""},
+        {"approver": "eve", "role": "manager", "level": 1, "comment": "other", "key_name": None},
     ),
     (
         "approvals",
         {"verdict": "reject", "level": 2, "role": "director", "comment": "too dear"},
         "reject",
-        {"approver": "eve", "role": "director", "level": 2, "comment": "too dear"},
+        {"approver": "eve", "role": "director", "level": 2, "comment": "", "key_name": None},
     ),
 ]
 
@@ -266,6 +266,10 @@ async def test_what_a_person_asks_is_kept_once_and_stamped_with_who_asked(
     assert (message["kind"], message["name"]) == ("signal", name)
     assert message["workflow_id"] == message["stream"] == "order-W-1"
     assert _payload(message) == {"request_id": "K-1", **payload}
+    with reading(filled) as session:
+        kept = words.text_of(session, "W-1", "request/K-1")
+    said = body.get("reason") or body.get("comment") or ""
+    assert kept == ("" if said in words.CODES else said)
 
 
 async def test_a_request_id_stands_for_one_kind_of_request(app: FastAPI, filled: Engine) -> None:
