@@ -330,12 +330,14 @@ def _fulfillment_of(
         return fulfillments.load_fulfillment(session, event.fulfillment_id)
     except UnknownReferenceError:
         fulfillment_id = None
+    parcel = ""
     if isinstance(event, CarrierEvent):
+        parcel = f", nor one with the parcel '{event.tracking_number}'"
         fulfillment_id = fulfillments.find_by_tracking(
             session, connection_id, event.tracking_number
         )
     if fulfillment_id is None:
-        raise QuarantineError(f"no fulfillment '{event.fulfillment_id}'")
+        raise QuarantineError(f"no fulfillment '{event.fulfillment_id}'{parcel}")
     return fulfillments.load_fulfillment(session, fulfillment_id)
 
 

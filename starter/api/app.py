@@ -20,6 +20,7 @@ from starter.api import (
     commands,
     decisions,
     inventory,
+    labels,
     nodes,
     operations,
     orders,
@@ -112,6 +113,7 @@ def create_app(
         reports,
         policies,
         tracking,
+        labels,
     ):
         app.include_router(module.router, prefix="/v1")
     app.include_router(operations.router)
