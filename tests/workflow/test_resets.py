@@ -87,8 +87,8 @@ async def test_a_reset_fulfillment_gives_back_in_another_order(dev_world: World)
     assert world.position("dc-1").released == world.position("dc-1", "CUP").released == 0
     assert world.position("dc-1").suspect == 1
     world.books_are_right()
-    report = await world.report(order)
-    assert (report.view.displayed, report.view.attention) == ("backordered", None)
+    report = await world.until_shown(order, "backordered")
+    assert report.view.attention is None
 
 
 def short(line_id: str, units: int) -> LineFact:
