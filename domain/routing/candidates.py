@@ -1,7 +1,7 @@
 """Which nodes could serve a ship group, what each could supply, and why the others cannot."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import TypeVar
 
@@ -56,6 +56,8 @@ class GroupTask:
     dropped: tuple[SoftLimit, ...] = ()
     awaited: frozenset[str] = frozenset()
     """SKUs whose inbound units count."""
+    known: dict[frozenset[str], tuple[Supply, Ints]] = field(default_factory=dict)
+    """Supply and distances by `awaited`; shared by tasks that differ in level and limits alone."""
 
     @property
     def most_shipments(self) -> int:
@@ -92,8 +94,7 @@ def find_candidates(task: GroupTask, destination: Place) -> Candidates:
 
     Raises FinalError when a cost is in a currency without an exchange rate, or absurd.
     """
-    supply = supply_of(task.facts, task.request, task.demand, task.start, task.taken, task.awaited)
-    km = _distances(task, supply.nodes, destination)
+    supply, km = _held(task, destination)
     services = _services(task, supply.nodes, km)
     reasons = _Reasons(task, supply.nodes, km, services)
     kept = reasons.codes == 0
@@ -127,6 +128,18 @@ def find_candidates(task: GroupTask, destination: Place) -> Candidates:
         releases=supply.releases,
         excluded=excluded,
     )
+
+
+def _held(task: GroupTask, destination: Place) -> tuple[Supply, Ints]:
+    """Who holds something of the group, and how far away; worked out once for all its levels."""
+    known = task.known.get(task.awaited)
+    if known is None:
+        supply = supply_of(
+            task.facts, task.request, task.demand, task.start, task.taken, task.awaited
+        )
+        known = task.known[task.awaited] = supply, _distances(task, supply.nodes, destination)
+    # Where a customer collects is no distance at all, which is written into the copy.
+    return known[0], known[1].copy()
 
 
 _BY_ROW = ("calendar", "km", "fixed", "per_unit", "services", "room")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from domain.errors import FinalError
+from domain.network import Place
 from domain.routing.candidates import (
     NO_STOCK,
     NOT_ENOUGH_UNITS,
@@ -21,13 +22,16 @@ from domain.routing.demand import Atom
 from domain.routing.improve import improved
 from domain.routing.partition import NOTHING, Partition, Priced, cheapest_partition
 from domain.routing.plans import GroupPricer, Load, Price
-from domain.routing.spread import pieces_allowed, spread
+from domain.routing.policy import SoftLimit
+from domain.routing.spread import piece_rooms, pieces_allowed, spread
 
 EXACT_ATOMS = 14
 NOT_IN_ONE_SHIPMENT = "no single node has everything"
 TOO_MANY_SHIPMENTS = "more shipments than allowed"
 NO_DESTINATION = "no such store"
 OFFERS = frozenset({Purpose.PRODUCT_PAGE, Purpose.CART, Purpose.CHECKOUT})
+SEARCHED = frozenset({Purpose.PRODUCT_PAGE, Purpose.CART})
+"""Who waits for milliseconds: beyond the exact size they get what the search finds, unproven."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,17 +71,24 @@ class GroupPlan:
         return sum(missing.quantity for missing in self.missing)
 
 
-def plan_group(task: GroupTask) -> GroupPlan:
+def plan_group(task: GroupTask, pricer: GroupPricer | None = None) -> GroupPlan:
     """The group's plan; while units are missing, soft limits fall in the policy's order.
 
-    Then units that will arrive count, where the policy says so.
+    Then units that will arrive count, where the policy says so. `pricer`: that of the task, where
+    it is known already.
     """
-    plan = plan_under(task)
+    plan = plan_under(task, pricer)
+    pricer = plan.pricer
     for limit in task.policy.relax:
         if not plan.missing:
             return plan
         task = replace(task, dropped=(*task.dropped, limit))
-        plan = _fuller(plan, plan_under(task))
+        if _limits_nodes(task, limit):
+            other = plan_under(task)
+            pricer = other.pricer
+            plan = _fuller(plan, other)
+        elif pricer is not None and _may_be_fuller(task, limit, plan, pricer):
+            plan = _fuller(plan, plan_under(task, pricer))
     if plan.missing and _counts_inbound(task):
         demand = task.demand
         lacks = {x.line_id for x in plan.missing}
@@ -93,6 +104,50 @@ def plan_group(task: GroupTask) -> GroupPlan:
     return plan
 
 
+def plan_whole(task: GroupTask) -> GroupPlan | None:
+    """As `plan_group`; None at once where units stay missing whatever limit falls."""
+    if task.destination is None:
+        return None
+    awaited = task.awaited
+    if _counts_inbound(task):
+        awaited |= frozenset(task.demand.skus) & task.facts.inbound.keys()
+    loosest = replace(task, dropped=task.policy.relax, awaited=awaited)
+    pricer = _pricer_of(loosest, task.destination)
+    if unreachable(pricer):
+        return None
+    is_same = not awaited and not any(_limits_nodes(task, x) for x in task.policy.relax)
+    plan = plan_group(task, pricer if is_same else None)
+    return None if plan.missing else plan
+
+
+def unreachable(pricer: GroupPricer) -> int:
+    """Units that no plan of these candidates can serve, however many shipments it has."""
+    whole = pricer.candidates.covers.any(axis=0)
+    total = 0
+    for number in np.flatnonzero(~whole).tolist():
+        atom = pricer.demand.atoms[number]
+        pieces = sum(piece_rooms(pricer, number)) if atom.may_split else 0
+        total += max(0, atom.units - pieces)
+    return total
+
+
+def _limits_nodes(task: GroupTask, limit: SoftLimit) -> bool:
+    """Whether the limit keeps nodes out; one that is not set keeps none."""
+    policy = task.policy
+    if limit == "max_distance_km":
+        return policy.max_distance_km is not None
+    if limit == "excluded_kinds":
+        return bool(policy.excluded_kinds)
+    return limit == "excluded_nodes" and bool(policy.excluded_nodes)
+
+
+def _may_be_fuller(task: GroupTask, limit: SoftLimit, plan: GroupPlan, pricer: GroupPricer) -> bool:
+    """Whether more shipments could serve more units."""
+    if limit != "max_shipments" or task.demand.one_shipment:
+        return False
+    return plan.units_missing > unreachable(pricer)
+
+
 def _counts_inbound(task: GroupTask) -> bool:
     allowed = task.policy.inbound
     return allowed == "always" or (allowed == "offers" and task.request.purpose in OFFERS)
@@ -102,16 +157,20 @@ def _fuller(plan: GroupPlan, other: GroupPlan) -> GroupPlan:
     return other if other.units_missing < plan.units_missing else plan
 
 
-def plan_under(task: GroupTask) -> GroupPlan:
-    """The best plan under the task's limits."""
+def _pricer_of(task: GroupTask, destination: Place) -> GroupPricer:
+    return GroupPricer(task.demand, find_candidates(task, destination), task.facts.network.service)
+
+
+def plan_under(task: GroupTask, pricer: GroupPricer | None = None) -> GroupPlan:
+    """The best plan under the task's limits; `pricer`: that of its candidates, where known."""
     if task.destination is None:
         missing = [
             Missing(line_id=x.line_id, sku=x.sku, quantity=x.quantity, reason=NO_DESTINATION)
             for x in task.demand.lines
         ]
         return GroupPlan(task, [], missing, None, is_proven=True)
-    candidates = find_candidates(task, task.destination)
-    pricer = GroupPricer(task.demand, candidates, task.facts.network.service)
+    if pricer is None:
+        pricer = _pricer_of(task, task.destination)
     whole, exact = _whole_atoms(task, pricer)
     most = task.most_shipments
     pieces = pieces_allowed(pricer, whole, most)
@@ -119,7 +178,9 @@ def plan_under(task: GroupTask) -> GroupPlan:
     plan = {row: {x: atoms[x].units for x in numbers} for row, numbers in whole.items()}
     is_proven = exact is not None
     if pieces or not is_proven:
-        plan, is_proven = improved(pricer, spread(pricer, plan, pieces, most), pieces, most)
+        plan = spread(pricer, plan, pieces, most)
+        if len(atoms) <= EXACT_ATOMS or task.request.purpose not in SEARCHED:
+            plan, is_proven = improved(pricer, plan, pieces, most)
         exact = None
     shipments = [shipment_of(pricer, row, plan[row]) for row in sorted(plan)]
     missing = _missing(task, pricer, shipments)

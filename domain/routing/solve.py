@@ -6,7 +6,7 @@ order, and what one takes the next no longer finds; only that order of groups is
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -26,8 +26,8 @@ from domain.routing.decision import (
     Snapshot,
 )
 from domain.routing.demand import Demand, demand_of
-from domain.routing.facts import KernelFacts, content_id, facts_of, looked_at, pooled
-from domain.routing.group import OFFERS, GroupPlan, plan_group
+from domain.routing.facts import Ints, KernelFacts, content_id, facts_of, looked_at, pooled
+from domain.routing.group import OFFERS, GroupPlan, plan_group, plan_whole
 from domain.routing.policy import RoutingPolicy
 from domain.routing.record import (
     deliver_at_of,
@@ -38,10 +38,12 @@ from domain.routing.record import (
     scores_of,
     work_day_of,
 )
-from domain.routing.supply import Taken
+from domain.routing.supply import Supply, Taken
 
 _LEVELS = (ServiceLevel.STANDARD, ServiceLevel.EXPRESS, ServiceLevel.SAME_DAY)
 Groups = list[tuple[RequestGroup, Demand]]
+Known = dict[frozenset[str], tuple[Supply, Ints]]
+"""The first group's supply and distances, for all levels."""
 
 
 def decide(request: DecisionRequest, snapshot: Snapshot, policy: RoutingPolicy) -> Decision:
@@ -177,17 +179,18 @@ def _decide(
         key=_LEVELS.index,
         default=ServiceLevel.STANDARD,
     )
-    asked = _plan_option(request, facts, policy, taken, groups, asked_level, None)
+    known: Known = {}
+    plans_asked = _plan_groups(request, facts, policy, taken, groups, None, known)
+    asked = _option_plan(asked_level, *plans_asked)
     plans = [asked]
     ships = any(group.method is not Method.PICKUP for group, _ in groups)
     if request.purpose in OFFERS and ships:
-        others = [
-            _plan_option(request, facts, policy, taken, groups, level, level)
-            for level in _LEVELS
-            if level is not asked_level
-        ]
-        possible = [plan for plan in others if plan.option.shipments and not plan.option.missing]
-        plans = sorted([asked, *possible], key=lambda x: _LEVELS.index(x.option.service_level))
+        for level in _LEVELS:
+            if level is not asked_level:
+                found = _plan_whole_groups(request, facts, policy, taken, groups, level, known)
+                if found is not None:
+                    plans.append(_option_plan(level, *found))
+        plans.sort(key=lambda x: _LEVELS.index(x.option.service_level))
     chosen = _choose(plans, asked)
     taken.stock, taken.capacity = chosen.taken.stock, chosen.taken.capacity
     return _decision(request, facts, policy, plans, chosen)
@@ -238,24 +241,51 @@ def _choose(plans: list[_OptionPlan], asked: _OptionPlan) -> _OptionPlan:
     return min(in_time, key=lambda plan: plan.option.cost_micros, default=asked)
 
 
-def _plan_option(
+def _plan_groups(
     request: DecisionRequest,
     facts: KernelFacts,
     policy: RoutingPolicy,
     taken: Taken,
     groups: Groups,
-    label: ServiceLevel,
     level: ServiceLevel | None,
-) -> _OptionPlan:
+    known: Known,
+) -> tuple[list[GroupPlan], Taken]:
     """All groups, one after another, at `level` or (None) each at its own."""
     taken = taken.copy()
     plans: list[GroupPlan] = []
     for group, demand in groups:
         task = group_task(request, facts, policy, taken, group, demand, level)
+        if not plans:
+            # Later groups find what this one leaves, which differs by level.
+            task = replace(task, known=known)
         plan = plan_group(task)
         take(plan, taken)
         plans.append(plan)
-    return _option_plan(label, plans, taken)
+    return plans, taken
+
+
+def _plan_whole_groups(
+    request: DecisionRequest,
+    facts: KernelFacts,
+    policy: RoutingPolicy,
+    taken: Taken,
+    groups: Groups,
+    level: ServiceLevel,
+    known: Known,
+) -> tuple[list[GroupPlan], Taken] | None:
+    """As `_plan_groups`; None when a group lacks units, as such a level is not offered."""
+    taken = taken.copy()
+    plans: list[GroupPlan] = []
+    for group, demand in groups:
+        task = group_task(request, facts, policy, taken, group, demand, level)
+        if not plans:
+            task = replace(task, known=known)
+        plan = plan_whole(task)
+        if plan is None:
+            return None
+        take(plan, taken)
+        plans.append(plan)
+    return plans, taken
 
 
 def _option_plan(label: ServiceLevel, plans: list[GroupPlan], taken: Taken) -> _OptionPlan:

@@ -944,7 +944,7 @@ def test_branching_that_takes_too_long_gives_way_to_search(monkeypatch: pytest.M
 def test_starting_warm_decides_once() -> None:
     warm()
 
-    assert decide(request(line("1", "A")), two_nodes(), policy()).kernel_version == "2"
+    assert decide(request(line("1", "A")), two_nodes(), policy()).kernel_version == "3"
 
 
 def test_capacity_of_dates_that_no_decision_reaches_changes_nothing() -> None:
