@@ -35,7 +35,7 @@ class Numbered:
 def number_for(
     session: Session, order_id: str, plan_version: int, asked: Mapping[str, object]
 ) -> Numbered:
-    """The first number from `plan_version` on under which nothing else was reserved.
+    """The first number from `plan_version` on under which nothing else was reserved or freed.
 
     A repeat of an ask finds its own plan. An order that was reset asks for something else under a
     number it used before: that is another plan, and has another number.
@@ -44,7 +44,8 @@ def number_for(
     while True:
         decision_id = f"{order_id}-d{plan_version}-{digest}"
         kept = reservations.reserved_plan(session, order_id, plan_version)
-        if kept is None or kept.decision_id == decision_id:
+        is_free = kept is not None and reservations.plan_was_freed(session, order_id, plan_version)
+        if kept is None or (kept.decision_id == decision_id and not is_free):
             return Numbered(plan_version, decision_id, kept)
         plan_version += 1
 
@@ -56,7 +57,8 @@ def earlier_plan(
     digest = _digest(asked)
     for version in range(plan_version - 1, 0, -1):
         kept = reservations.reserved_plan(session, order_id, version)
-        if kept is not None and kept.decision_id == f"{order_id}-d{version}-{digest}":
+        is_same = kept is not None and kept.decision_id == f"{order_id}-d{version}-{digest}"
+        if is_same and not reservations.plan_was_freed(session, order_id, version):
             return kept
     return None
 

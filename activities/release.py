@@ -18,9 +18,10 @@ class ClaimTask(OrderRecord):
 
 
 class Claimed(Model):
-    """Whether the plan was still the current one; if not, the order plans again."""
+    """Whether the plan still reserved all its units; if not, what it did reserve was given back."""
 
     claimed: bool
+    given_back: bool = False
 
 
 class ReleaseActivities:
@@ -30,7 +31,7 @@ class ReleaseActivities:
         """Keep the engine."""
         self._engine = context.engine
 
-    @activity.defn(name="claim_release")
+    @activity.defn(name="claim_release", no_thread_cancel_exception=True)
     def claim_release(self, task: ClaimTask) -> Claimed:
         """Move the plan's units from reserved to released and create its fulfillments."""
         with transaction(self._engine) as session:
@@ -44,4 +45,12 @@ class ReleaseActivities:
             )
             if claimed:
                 write_order(session, task)
-            return Claimed(claimed=claimed)
+                return Claimed(claimed=True)
+            reservations.give_back_plan(
+                session,
+                task.order_id,
+                task.plan_version,
+                key=f"{task.order_id}/release/{task.plan_version}/given-back",
+                now=now(task),
+            )
+            return Claimed(claimed=False, given_back=True)

@@ -196,6 +196,11 @@ def plan_state(session: Session, order_id: str, plan_version: int) -> str:
     return str(_plan_row(session, order_id, plan_version).state)
 
 
+def plan_was_freed(session: Session, order_id: str, plan_version: int) -> bool:
+    """Whether all that was reserved under that plan was given back."""
+    return plan_state(session, order_id, plan_version) == "freed"
+
+
 def _plan_row(session: Session, order_id: str, plan_version: int) -> Any:
     row = session.execute(_PLAN, {"order_id": order_id, "plan_version": plan_version}).one_or_none()
     if row is None:

@@ -27,6 +27,7 @@ from store.reservation_rows import (
 )
 from store.reservation_rows import load_plan as load_plan
 from store.reservation_rows import plan_state as plan_state
+from store.reservation_rows import plan_was_freed as plan_was_freed
 from store.reservation_rows import reserved_plan as reserved_plan
 from store.reservation_rows import save_plan as save_plan
 from store.reserving import reserve_plan as reserve_plan
@@ -94,6 +95,16 @@ def free_reserved(
         _count_up(wanted, (reservation_id, line_id, node_id), quantity)
     rows = locked_reservations(session, {reservation_id for reservation_id, _, _ in wanted})
     _free(session, order_id, rows, wanted, Cause(key, now, "free", order_id))
+
+
+def give_back_plan(
+    session: Session, order_id: str, plan_version: int, *, key: str, now: datetime
+) -> None:
+    """Give back what that plan still reserves, if anything; what was released stays."""
+    rows = locked_reservations(session, {f"{order_id}-r{plan_version}"})
+    left = [(plan_version, row.node_id, row.line_id, row.reserved) for row in rows if row.reserved]
+    if left:
+        free_reserved(session, order_id, left, key=key, now=now)
 
 
 def claim_release(

@@ -390,9 +390,15 @@ class Planning:
         if not claimed.claimed:
             core.forget_story(task.timeline)
             state.book = snapshot
-            state.pending[plan.plan_version] = pending
-            pending.replanned = True
-            core.note("replanned", "Not released: the plan was changed; its new version comes")
+            if claimed.given_back:
+                # The order was reset to before units of the plan were given back.
+                lines = [line for planned in plan.fulfillments for line in planned.lines]
+                state.book.move_all(lines, Bucket.RESERVED, Bucket.OPEN)
+                core.note("replanned", "Not released: no longer all reserved; planned again")
+            else:
+                state.pending[plan.plan_version] = pending
+                pending.replanned = True
+                core.note("replanned", "Not released: the plan was changed; its new version comes")
             return True
         state.next_fulfillment += len(orders)
         await asyncio.gather(

@@ -67,6 +67,28 @@ async def test_a_reset_order_frees_what_it_is_asked_to_in_another_order(dev_worl
     world.books_are_right()
 
 
+async def test_an_order_reset_to_before_units_were_freed_reserves_them_again(
+    dev_world: World,
+) -> None:
+    # given: an order of two units, of which one was freed
+    world = dev_world
+    world.prepare(process={"timings": {"remorse": "PT6S"}})
+    world.stock(dc_1__TEA=5)
+    lines = [{"line_id": "1", "sku": "TEA", "quantity": 2}]
+    order = await world.reserved(document(lines=lines))
+    await world.cancel(order, "c-1", {"1": 1})
+    await world.until(lambda: world.sellable("TEA") == {"dc-1": 4}, "a unit is freed")
+    # when: it is reset to before that, so that it believes in two reserved units
+    await reset_to_before(world, order, "cancel")
+    # then: at its release it plans again, and both go out
+    told = "Not released: no longer all reserved; planned again"
+    await world.until(lambda: any(told in x for x in world.story()), "it plans again")
+    await world.until_fulfillment("W-1-1", "acknowledged")
+    assert world.position("dc-1").released == 2
+    assert world.sellable("TEA") == {"dc-1": 3}
+    world.books_are_right()
+
+
 async def test_a_reset_fulfillment_gives_back_in_another_order(dev_world: World) -> None:
     # given: a node gave back a unit of line 1
     world = dev_world
