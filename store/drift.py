@@ -14,7 +14,7 @@ from domain.drift import Drift, drift_between
 from domain.errors import UnknownReferenceError
 from domain.orders import Method, Order, ShipGroup
 from domain.plans import TimelineEntry
-from domain.routing.decision import DecisionRequest, Option, RequestGroup
+from domain.routing.decision import Decision, DecisionRequest, Option, RequestGroup
 from domain.values import Model
 from store import decisions, timeline
 from store.columns import query, statement
@@ -78,10 +78,11 @@ def checkout_commitment(session: Session, order: Order) -> Commitment | None:
             request, decision = decisions.load_choice(session, decision_id)
         except UnknownReferenceError:
             return None
-        if _units(request) == _ordered(order) and _asks_the_same(request, order):
-            for option in decision.options:
-                if not option.missing and _is_taken(option, request, order):
-                    return Commitment(decision_id=decision_id, option=option)
+        pairs = _pairs(request, order)
+        if _units(request) == _ordered(order) and all(_is_like(*pair) for pair in pairs):
+            option = _option_taken(decision, pairs)
+            if option is not None:
+                return Commitment(decision_id=decision_id, option=option)
     return None
 
 
@@ -170,29 +171,34 @@ def _ordered(order: Order) -> Counter[str]:
     return units
 
 
-def _asks_the_same(request: DecisionRequest, order: Order) -> bool:
-    """Whether the groups go the same ways; in an order with one group its id does not matter."""
+def _pairs(request: DecisionRequest, order: Order) -> list[tuple[RequestGroup | None, ShipGroup]]:
+    """The order's groups with those promised; in an order with one group its id does not matter."""
     promised = {group.group_id: group for group in request.groups}
     if len(promised) != len(order.ship_groups):
-        return False
-    if len(order.ship_groups) == 1:
-        [only] = promised.values()
-        return _is_like(only, order.ship_groups[0])
-    return all(
-        group.id in promised and _is_like(promised[group.id], group) for group in order.ship_groups
-    )
+        return [(None, group) for group in order.ship_groups]
+    if len(promised) == 1:
+        return [(request.groups[0], order.ship_groups[0])]
+    return [(promised.get(group.id), group) for group in order.ship_groups]
 
 
-def _is_like(promised: RequestGroup, group: ShipGroup) -> bool:
-    if promised.method is not group.method:
+def _is_like(promised: RequestGroup | None, group: ShipGroup) -> bool:
+    if promised is None or promised.method is not group.method:
         return False
     return group.method is Method.SHIP or promised.node_id == group.node_id
 
 
-def _is_taken(option: Option, request: DecisionRequest, order: Order) -> bool:
-    levels = {x.service_level for x in order.ship_groups if x.method is not Method.PICKUP}
-    asked = {x.service_level for x in request.groups if x.method is not Method.PICKUP}
-    return not levels or levels in ({option.service_level}, asked)
+def _option_taken(
+    decision: Decision, pairs: list[tuple[RequestGroup | None, ShipGroup]]
+) -> Option | None:
+    """The plan where the services are those asked for, else the option of the order's service."""
+    sent = [(asked, group) for asked, group in pairs if group.method is not Method.PICKUP]
+    plan = decision.plan
+    is_as_asked = all(asked and asked.service_level is x.service_level for asked, x in sent)
+    if is_as_asked and plan is not None and not plan.missing:
+        return plan
+    levels = {group.service_level for _, group in sent}
+    found = (x for x in decision.options if not x.missing and levels == {x.service_level})
+    return next(found, None)
 
 
 def _is_for_all(routed: Option, order: Order) -> bool:

@@ -9,7 +9,7 @@ from sqlalchemy import Engine, text
 
 from domain.drift import Drift
 from domain.network import NodeKind, Place
-from domain.orders import Order
+from domain.orders import Order, ServiceLevel
 from domain.planning import Wanted, decision_request
 from domain.routing.decision import Decision, Exclusion, Option, Purpose
 from domain.routing.facts import snapshot_of
@@ -212,6 +212,41 @@ def test_the_alternative_that_the_shopper_took_is_the_commitment(world: Engine) 
     assert found is not None
     assert found.decision_id == "promise-1-1"
     assert found.option.shipments[0].node_id == "SHOP"
+
+
+@pytest.mark.parametrize("asked", [ServiceLevel.STANDARD, ServiceLevel.EXPRESS])
+@pytest.mark.parametrize("ordered", [ServiceLevel.STANDARD, ServiceLevel.EXPRESS])
+def test_an_order_is_held_to_the_date_of_the_service_it_pays_for(
+    engine: Engine, asked: ServiceLevel, ordered: ServiceLevel
+) -> None:
+    slow = a_network().services[0].model_copy(update={"transit_days": 4})
+    fast = slow.model_copy(
+        update={
+            "service_id": "fast",
+            "level": ServiceLevel.EXPRESS,
+            "base": Decimal(15),
+            "transit_days": 1,
+        }
+    )
+    near = a_node("NEAR").model_copy(update={"services": (slow.service_id, "fast")})
+    both = a_network(near).model_copy(update={"services": (slow, fast)})
+    with transaction(engine) as session:
+        network.import_network(session, both, PRODUCTS, NOW)
+        inventory.receive(session, "NEAR", "X", 5, key="near", now=NOW)
+
+    def at_level(level: ServiceLevel) -> Order:
+        order = an_order(promise_id="promise-1")
+        group = order.ship_groups[0].model_copy(update={"service_level": level})
+        return order.model_copy(update={"ship_groups": (group,)})
+
+    options = decided(engine, at_level(asked), "promise-1", Purpose.CHECKOUT).options
+    with reading(engine) as session:
+        found = drift.checkout_commitment(session, at_level(ordered))
+
+    dates = {option.service_level: option.deliver_at for option in options}
+    assert len(set(dates.values())) == 2
+    assert found is not None
+    assert (found.option.service_level, found.option.deliver_at) == (ordered, dates[ordered])
 
 
 def test_groups_of_a_mixed_order_are_compared_by_id(world: Engine) -> None:
