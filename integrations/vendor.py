@@ -29,3 +29,6 @@ class Vendor(Generic[Client]):
     connect: Callable[[Connection, Secrets, httpx.Client], Client]
     verify: Verify
     translate: Translate
+    is_polled: bool = False
+    """Whether a carrier's parcels are asked for now and again, since webhooks get lost or are none.
+    """

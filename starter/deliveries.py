@@ -18,7 +18,7 @@ from config.settings import Settings
 from domain.errors import UnknownReferenceError
 from domain.events import CarrierEvent, CarrierStatus, NodeEvent, NodeEventType
 from domain.fulfillments import PackageStatus
-from domain.network import ConnectionClass
+from domain.network import Connection, ConnectionClass
 from domain.orders import Order
 from domain.planning import NoRateError, group_facts, to_base
 from domain.plans import TimelineEntry
@@ -51,6 +51,8 @@ FIRST_BACKOFF_SECONDS = 0.5
 LONGEST_BACKOFF_SECONDS = 30.0
 MOST_ATTEMPTS_AT_A_DOCUMENT = 10
 """After so many failures a webhook or capture is put aside; doms's own signals never are."""
+TRACKED = "tracked"
+"""The name of a kept parcel's event that a carrier was asked for, not told by webhook."""
 _LINES_SHOWN = 20
 
 
@@ -208,7 +210,7 @@ class Preparer:
             raise QuarantineError(f"no connection '{row.connection_id}'")
         signals: list[Delivery] = []
         notes: list[tuple[str, TimelineEntry]] = []
-        for event in translate(connection, row.body or b""):
+        for event in _told(connection, row):
             record = _fulfillment_of(session, event, connection.connection_id)
             node = known.nodes.get(record.order.node_id)
             speaks_for_it = node is not None and node.connection_id == connection.connection_id
@@ -319,6 +321,12 @@ def _details(order: Order) -> str:
     if len(order.lines) > _LINES_SHOWN:
         lines.append(f"- and {len(order.lines) - _LINES_SHOWN} more lines")
     return "\n".join([f"**{order.total} {order.currency}**, version {order.version}", *lines])
+
+
+def _told(connection: Connection, row: Message) -> tuple[NodeEvent | CarrierEvent, ...]:
+    if row.name == TRACKED:
+        return (CarrierEvent.model_validate(row.payload),)
+    return translate(connection, row.body or b"")
 
 
 def _fulfillment_of(

@@ -1,7 +1,9 @@
 """Labels around their purchase: drafts stored before it, pictures after it."""
 
 import secrets
+from collections.abc import Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 from sqlalchemy.orm import Session
 
@@ -31,6 +33,17 @@ _BOUGHT_FROM = query(
     " AND package_id = :package_id",
     "labels",
 )
+_ON_THE_WAY = query(
+    "SELECT DISTINCT l.tracking_number, l.fulfillment_id, l.connection_id FROM labels l"
+    " JOIN packages p ON p.fulfillment_id = l.fulfillment_id"
+    " AND p.tracking_number = l.tracking_number"
+    " JOIN fulfillments f ON f.fulfillment_id = l.fulfillment_id"
+    " WHERE f.closed = :closed AND l.connection_id IN :connection_ids"
+    " AND p.status IN ('shipped', 'out_for_delivery', 'exception')"
+    " AND l.tracking_number > :after ORDER BY l.tracking_number LIMIT :most",
+    "fulfillments",
+    lists=["connection_ids"],
+)
 _SAVE_IMAGE = statement(
     "INSERT INTO label_images (token, fulfillment_id, key, media_type, content, stored_at)"
     " VALUES (:token, :fulfillment_id, :key, :media_type, :content, :stored_at)",
@@ -54,6 +67,23 @@ class LabelImage(Model):
 
     media_type: str
     content: bytes
+
+
+class ParcelOnTheWay(NamedTuple):
+    """A parcel that left and has not arrived, and the connection that sold its label."""
+
+    tracking_number: str
+    fulfillment_id: str
+    connection_id: str
+
+
+def parcels_on_the_way(
+    session: Session, connection_ids: Sequence[str], after: str, most: int
+) -> list[ParcelOnTheWay]:
+    """The next parcels of these connections after that tracking number, in its order."""
+    asked = {"closed": False, "connection_ids": list(connection_ids), "after": after, "most": most}
+    rows = session.execute(_ON_THE_WAY, asked).all()
+    return [ParcelOnTheWay(*row) for row in rows]
 
 
 def draft_of(session: Session, fulfillment_id: str, key: str) -> LabelDraft | None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from temporalio.client import Client
 
 from config.settings import Settings
 from domain.routing.solve import warm
+from integrations.registry import Carriers
 from starter.answers import Answers
 from starter.api import (
     commands,
@@ -39,6 +41,7 @@ from starter.auth import Gatekeeper
 from starter.dispatcher import Dispatcher
 from starter.intake import Capture, Intake, Reference
 from starter.learned_dates import LearnedReader
+from starter.parcel_poll import ParcelPoll
 from starter.promise_records import PromiseRecords
 from starter.stock_keeping import StockKeeper
 from starter.sweeper import Sweeper
@@ -137,7 +140,8 @@ def _lifespan(
                 settings, engine, clock = services.settings, services.engine, services.clock
                 sweeper = Sweeper(settings, engine, wakeup.set, clock)
                 keeper = StockKeeper(engine, wakeup.set, clock)
-                for run in (dispatcher.run, sweeper.run, keeper.run):
+                poll = ParcelPoll(engine, Carriers(os.environ), wakeup.set, clock)
+                for run in (dispatcher.run, sweeper.run, keeper.run, poll.run):
                     task = asyncio.create_task(_keep_running(run, connect))
                     stack.push_async_callback(_stop, task)
             yield

@@ -17,6 +17,7 @@ from domain.network import CarrierService, Network
 from domain.orders import ServiceLevel
 from domain.plans import FulfillmentView
 from integrations.carrier.port import Carrier, Rate
+from starter.parcel_poll import ParcelPoll
 from store import fulfillments, labels, network, orders
 from store.engine import reading, transaction
 from tests.contract import easypost_account, ups_account
@@ -27,6 +28,7 @@ from tests.integration.store.builders import (
     a_world,
     an_order,
     at,
+    everything,
     fulfillments_of_plan,
     released_order,
 )
@@ -292,3 +294,28 @@ def test_a_service_is_bought_only_from_its_own_carrier() -> None:
 
     with pytest.raises(RefusedError, match="none of its services"):
         cheapest_in_time([(rate, "another")], SERVICES, order, at(0))
+
+
+def test_a_parcel_that_left_is_asked_for_and_each_step_is_kept_once(
+    engine: Engine, accounts: Accounts
+) -> None:
+    easypost, ups = accounts
+    activities, task = a_task(engine, accounts)
+    easypost.lose = lambda _: True
+    package = ship(activities, task)
+    left = package.model_copy(update={"status": PackageStatus.SHIPPED})
+    view = task.view.model_copy(update={"revision": 5, "packages": (left,)})
+    carriers = Registry({"ups-1": ups.carrier()})
+    woken: list[bool] = []
+    poll = ParcelPoll(engine, carriers, lambda: woken.append(True), lambda: NOW)  # type: ignore[arg-type]
+    before = poll.poll()
+    with transaction(engine) as session:
+        fulfillments.record_fulfillment(session, view, at(1))
+
+    news = [poll.poll(), poll.poll()]
+
+    assert (before, news, woken) == (0, [1, 0], [True])
+    rows = [x for x in everything(engine)["messages"] if "tracked" in x]
+    assert len(rows) == 1
+    assert "W-1-1" in str(rows[0])
+    assert "pre_transit" in str(rows[0])

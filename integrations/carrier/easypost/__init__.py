@@ -5,4 +5,6 @@ from integrations.carrier.easypost.tracking import translate, verify
 from integrations.carrier.port import Carrier
 from integrations.vendor import Vendor
 
-VENDOR: Vendor[Carrier] = Vendor(connect=EasyPost, verify=verify, translate=translate)
+VENDOR: Vendor[Carrier] = Vendor(
+    connect=EasyPost, verify=verify, translate=translate, is_polled=True
+)

@@ -5,4 +5,4 @@ from integrations.carrier.ups.client import Ups
 from integrations.carrier.ups.tracking import translate, verify
 from integrations.vendor import Vendor
 
-VENDOR: Vendor[Carrier] = Vendor(connect=Ups, verify=verify, translate=translate)
+VENDOR: Vendor[Carrier] = Vendor(connect=Ups, verify=verify, translate=translate, is_polled=True)
