@@ -71,7 +71,7 @@ class ApprovalActivities:
         self._engine = context.engine
         self._local_may_vote = context.local_may_vote
 
-    @activity.defn(name="check_voter")
+    @activity.defn(name="check_voter", no_thread_cancel_exception=True)
     def check_voter(self, task: VoterTask) -> Voter:
         """Look up the voter's roles: what a message says of itself is not believed."""
         if task.key_name is None:
@@ -82,7 +82,7 @@ class ApprovalActivities:
             has_role=task.approver == task.key_name and not roles.isdisjoint({task.role, ADMIN})
         )
 
-    @activity.defn(name="record_approval")
+    @activity.defn(name="record_approval", no_thread_cancel_exception=True)
     def record_approval(self, task: ApprovalRecord) -> None:
         """Write who is asked and who voted what."""
         with transaction(self._engine) as session:

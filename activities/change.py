@@ -32,13 +32,13 @@ class ChangeActivities:
         """Keep the engine."""
         self._engine = context.engine
 
-    @activity.defn(name="use_address")
+    @activity.defn(name="use_address", no_thread_cancel_exception=True)
     def use_address(self, task: AddressTask) -> None:
         """Make the stored address the one its ship group goes to."""
         with transaction(self._engine) as session:
             orders.use_address(session, task.order_id, task.address_id, now())
 
-    @activity.defn(name="load_version")
+    @activity.defn(name="load_version", no_thread_cancel_exception=True)
     def load_version(self, task: VersionTask) -> OrderFacts:
         """Load the facts of another version of the order's document, and what it moves."""
         with transaction(self._engine) as session:

@@ -37,7 +37,7 @@ class DeliverActivities:
         """Keep the engine."""
         self._engine = context.engine
 
-    @activity.defn(name="hand_over")
+    @activity.defn(name="hand_over", no_thread_cancel_exception=True)
     def hand_over(self, task: HandOverTask) -> None:
         """Consume the units' stock and record the fulfillment as on its way."""
         lines = [(line.line_id, line.quantity) for line in task.lines]
@@ -45,7 +45,7 @@ class DeliverActivities:
             reservations.consume(session, task.fulfillment_id, lines, key=task.key, now=now(task))
             write_fulfillment(session, task)
 
-    @activity.defn(name="final_report")
+    @activity.defn(name="final_report", no_thread_cancel_exception=True)
     def final_report(self, task: FinalTask) -> FulfillmentProgress:
         """How the fulfillment ended, from its rows. Raises StillOpenError until it has."""
         with reading(self._engine) as session:
@@ -54,7 +54,7 @@ class DeliverActivities:
             raise StillOpenError(f"{view.fulfillment_id} is {view.status.value}")
         return last_word(view)
 
-    @activity.defn(name="deliver")
+    @activity.defn(name="deliver", no_thread_cancel_exception=True)
     def deliver(self, task: FulfillmentRecord) -> None:
         """Record what arrived, or how the fulfillment ended otherwise."""
         with transaction(self._engine) as session:

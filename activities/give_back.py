@@ -69,7 +69,7 @@ class GiveBackActivities:
         self._engine = context.engine
         self._systems = context.node_systems
 
-    @activity.defn(name="give_back")
+    @activity.defn(name="give_back", no_thread_cancel_exception=True)
     def give_back(self, task: GiveBackTask) -> None:
         """Free the units in the store, set the cool-off, and record the fulfillment."""
         facts = [(unit.line_id, unit.quantity, unit.effect) for unit in task.units]
@@ -82,7 +82,7 @@ class GiveBackActivities:
                     )
             write_fulfillment(session, task)
 
-    @activity.defn(name="end_fulfillment")
+    @activity.defn(name="end_fulfillment", no_thread_cancel_exception=True)
     def end_fulfillment(self, task: EndTask) -> FulfillmentProgress:
         """Free what has not left the node and close the fulfillment's rows."""
         with transaction(self._engine) as session:
@@ -102,7 +102,7 @@ class GiveBackActivities:
             fulfillments.record_fulfillment(session, view, now())
             return last_word(view)
 
-    @activity.defn(name="request_cancel")
+    @activity.defn(name="request_cancel", no_thread_cancel_exception=True)
     def request_cancel(self, task: CancelTask) -> CancelReplied:
         """Ask the node to cancel: cancelled, too late, unknown, or it will tell later."""
         with reading(self._engine) as session:

@@ -30,7 +30,7 @@ class LearnDatesActivities:
         """Keep the engine."""
         self._engine = context.engine
 
-    @activity.defn(name="learn_delivery_dates")
+    @activity.defn(name="learn_delivery_dates", no_thread_cancel_exception=True)
     def learn_delivery_dates(self) -> LearnedSummary:
         """Learn from the shipments of the last year and a half, and keep it."""
         at = now()

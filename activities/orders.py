@@ -89,7 +89,7 @@ class OrderActivities:
         """Keep the engine."""
         self._engine = context.engine
 
-    @activity.defn(name="check_approval")
+    @activity.defn(name="check_approval", no_thread_cancel_exception=True)
     def check_approval(self, task: OrderTask) -> OrderFacts:
         """Load a B2B order and the levels of approval its process policy asks for."""
         with transaction(self._engine) as session:
@@ -98,7 +98,7 @@ class OrderActivities:
             policy = policies.process_policy(session, version)
             return load_facts(session, order, policy)
 
-    @activity.defn(name="record")
+    @activity.defn(name="record", no_thread_cancel_exception=True)
     def record(self, record: OrderRecord) -> None:
         """Write where the order stands and what happened since the last step."""
         with transaction(self._engine) as session:

@@ -49,7 +49,7 @@ class PickActivities:
         self._engine = context.engine
         self._systems = context.node_systems
 
-    @activity.defn(name="pick")
+    @activity.defn(name="pick", no_thread_cancel_exception=True)
     def pick(self, task: PickTask) -> HandedToNode:
         """Give the node its work; a node without a system finds it in its work list."""
         answer = HandedToNode(acknowledged=False, ships_itself=False)
@@ -62,12 +62,12 @@ class PickActivities:
             write_fulfillment(session, _as_answered(task, answer))
         return answer
 
-    @activity.defn(name="remind")
+    @activity.defn(name="remind", no_thread_cancel_exception=True)
     def remind(self, task: NodeTask) -> None:
         """Tell a silent node that it has work waiting."""
         self._system(task.connection_id).remind(task.fulfillment_id)
 
-    @activity.defn(name="update_address")
+    @activity.defn(name="update_address", no_thread_cancel_exception=True)
     def update_address(self, task: NodeTask) -> AddressTaken:
         """Give the node the order's current address."""
         with reading(self._engine) as session:
@@ -77,7 +77,7 @@ class PickActivities:
         taken = self._system(task.connection_id).update_address(task.fulfillment_id, address)
         return AddressTaken(taken=taken)
 
-    @activity.defn(name="pickup_expired")
+    @activity.defn(name="pickup_expired", no_thread_cancel_exception=True)
     def pickup_expired(self, task: NodeTask) -> None:
         """Tell the store that nobody came: the goods go back on the shelf."""
         self._system(task.connection_id).pickup_expired(task.fulfillment_id)

@@ -36,7 +36,7 @@ class PromiseActivities:
         """Keep the engine."""
         self._engine = context.engine
 
-    @activity.defn(name="promise")
+    @activity.defn(name="promise", no_thread_cancel_exception=True)
     def promise(self, task: OrderTask) -> Promised:
         """Ask the kernel for the whole order's plan and dates."""
         with reading(self._engine) as session:

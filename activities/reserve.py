@@ -96,7 +96,7 @@ class ReserveActivities:
         self._engine = context.engine
         self._reserver = Reserver(context.engine)
 
-    @activity.defn(name="reserve")
+    @activity.defn(name="reserve", no_thread_cancel_exception=True)
     def reserve(self, task: ReserveTask) -> Reserved:
         """Take the plan whole, or refuse and say where it is short."""
         at = now(task)
@@ -112,7 +112,7 @@ class ReserveActivities:
             return Reserved(refused=shortage.short)
         return Reserved(reservation_id=reservation_id)
 
-    @activity.defn(name="free")
+    @activity.defn(name="free", no_thread_cancel_exception=True)
     def free(self, task: FreeTask) -> None:
         """Give reserved units and their capacity back."""
         units = [(x.reservation_id, x.node_id, x.line_id, x.quantity) for x in task.units]
@@ -120,14 +120,14 @@ class ReserveActivities:
             reservations.free_reserved(session, task.order_id, units, key=task.key, now=now())
             write_order(session, task)
 
-    @activity.defn(name="expire_holds")
+    @activity.defn(name="expire_holds", no_thread_cancel_exception=True)
     def expire_holds(self) -> HoldsEnded:
         """End some of the holds whose time is over."""
         with transaction(self._engine) as session:
             ended = holds.expire(session, now=now(), limit=HOLDS_AT_ONCE)
         return HoldsEnded(ended=ended, has_more=ended == HOLDS_AT_ONCE)
 
-    @activity.defn(name="backorder")
+    @activity.defn(name="backorder", no_thread_cancel_exception=True)
     def backorder(self, task: BackorderTask) -> None:
         """Queue units for arriving supply."""
         lines = [(line.line_id, line.sku, line.quantity) for line in task.lines]
@@ -145,7 +145,7 @@ class ReserveActivities:
             holds.free_bound(session, task.order_id, now=now())
             write_order(session, task)
 
-    @activity.defn(name="drop_backorder")
+    @activity.defn(name="drop_backorder", no_thread_cancel_exception=True)
     def drop_backorder(self, task: DropTask) -> Dropped:
         """Take units off the queue; what was granted meanwhile stays granted."""
         lines = [(line.line_id, line.sku, line.quantity) for line in task.lines]
@@ -155,7 +155,7 @@ class ReserveActivities:
             )
             return Dropped(units=dict(dropped))
 
-    @activity.defn(name="take_grant")
+    @activity.defn(name="take_grant", no_thread_cancel_exception=True)
     def take_grant(self, task: GrantTask) -> Plan:
         """Plan the granted units from the nodes they were granted at, and reserve that plan."""
         with transaction(self._engine) as session:

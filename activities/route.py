@@ -38,7 +38,7 @@ class RouteActivities:
         """Keep the engine."""
         self._engine = context.engine
 
-    @activity.defn(name="route")
+    @activity.defn(name="route", no_thread_cancel_exception=True)
     def route(self, task: RouteTask) -> Plan:
         """Decide the nodes; what no node can serve is named in the plan's `missing`.
 
@@ -63,7 +63,7 @@ class RouteActivities:
                 drift.keep_drift(session, order, plan.decision_id, plan.plan_version, option, now())
             return plan
 
-    @activity.defn(name="load_plan")
+    @activity.defn(name="load_plan", no_thread_cancel_exception=True)
     def load_plan(self, task: LoadPlanTask) -> Plan:
         """Load the plan that now holds the order's reservation."""
         with reading(self._engine) as session:

@@ -58,7 +58,7 @@ class ShipActivities:
         self._carriers = context.carriers
         self._api_url = context.api_url
 
-    @activity.defn(name="ship")
+    @activity.defn(name="ship", no_thread_cancel_exception=True)
     def ship(self, task: ShipTask) -> Labelled:
         """Buy what is missing, store it, hand the labels to the node, record the fulfillment."""
         if activity.info().attempt > 1:
@@ -73,7 +73,7 @@ class ShipActivities:
             system.attach_labels(task.order.fulfillment_id, labelled)
         return Labelled(packages=labelled)
 
-    @activity.defn(name="void_labels")
+    @activity.defn(name="void_labels", no_thread_cancel_exception=True)
     def void_labels(self, task: VoidTask) -> None:
         """Void labels of units the node confirmed as cancelled; one already used is left alone."""
         with reading(self._engine) as session:

@@ -10,20 +10,27 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import Engine
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnectionError
 from sqlalchemy.orm import Session
 
+from domain.errors import RetryableError
 from store.engine import transaction
 from store.reserving import Ask, reserve_plans
 
 MOST_AT_ONCE = 64
 """Reservations of one transaction: more only make each wait longer."""
+LONGEST_WAIT = 10.0
+"""Seconds a thread waits for others to serve it or to let it serve."""
+_AWAY = (OperationalError, InterfaceError, NoConnectionError)
+"""The database is locked, full or gone: each alone would fare no better, only later."""
 
 
 def _nothing(_session: Session) -> None:
     return
 
 
-@dataclass
+@dataclass(eq=False)
 class _Waiting:
     """A thread's ask; `woken` says that it was served, or else that the thread is to serve."""
 
@@ -40,45 +47,74 @@ class Reserver:
     served by the next. Nothing runs in the background and nobody waits for company.
     """
 
-    def __init__(self, engine: Engine) -> None:
-        """Reserve in that database."""
+    def __init__(self, engine: Engine, *, longest_wait: float = LONGEST_WAIT) -> None:
+        """Reserve in that database; a thread waits at most that many seconds for the others."""
         self._engine = engine
+        self._longest_wait = longest_wait
         self._lock = threading.Lock()
         self._queue: deque[_Waiting] = deque()
-        self._is_serving = False
+        self._leader: _Waiting | None = None
+        """Who serves now or is woken to: always in the queue or in the batch being served."""
 
     def reserve(self, ask: Ask, then: Callable[[Session], None] = _nothing) -> str:
         """Take the plan, and do `then` in the same transaction; the reservation's id.
 
-        Raises ShortageError, and then nothing was changed, and whatever else went wrong.
+        Raises ShortageError, and then nothing was changed, RetryableError when others kept it
+        waiting too long (whether it was taken is told under the same key), and whatever else went
+        wrong.
         """
         mine = _Waiting(ask, then)
-        with self._lock:
-            self._queue.append(mine)
-            serves, self._is_serving = not self._is_serving, True
-        if not serves:
-            mine.woken.wait()
-        if mine.outcome is None:
-            self._serve_next()
+        try:
+            with self._lock:
+                self._queue.append(mine)
+                if self._leader is None:
+                    self._leader = mine
+                    mine.woken.set()
+            if not mine.woken.wait(self._longest_wait):
+                raise RetryableError("other reservations take too long: try again")
+            if mine.outcome is None and self._leader is mine:
+                self._serve_next()
+        finally:
+            # Whatever ends this thread's wait, the others must go on without it.
+            self._leave(mine)
         if isinstance(mine.outcome, str):
             return mine.outcome
-        raise mine.outcome or RuntimeError("a reservation was left without an answer")
+        raise mine.outcome or RetryableError("the reservation was left without an answer")
+
+    def _leave(self, mine: _Waiting) -> None:
+        with self._lock:
+            if mine in self._queue:
+                self._queue.remove(mine)
+            if self._leader is mine:
+                self._leader = self._queue[0] if self._queue else None
+                if self._leader is not None:
+                    self._leader.woken.set()
 
     def _serve_next(self) -> None:
-        with self._lock:
-            batch = [self._queue.popleft() for _ in range(min(MOST_AT_ONCE, len(self._queue)))]
+        batch: list[_Waiting] = []
         try:
+            with self._lock:
+                while self._queue and len(batch) < MOST_AT_ONCE:
+                    batch.append(self._queue.popleft())
             self._serve(batch)
         finally:
-            with self._lock:
-                following = self._queue[0] if self._queue else None
-                self._is_serving = following is not None
             for waiting in batch:
                 waiting.woken.set()
-            if following is not None:
-                following.woken.set()
 
     def _serve(self, batch: Sequence[_Waiting]) -> None:
+        error = self._answer(batch)
+        if error is not None and len(batch) > 1 and not isinstance(error, _AWAY):
+            # One that fails must not take the others along: each alone.
+            for waiting in batch:
+                error = self._answer([waiting])
+                if isinstance(error, _AWAY):
+                    break
+                waiting.outcome = waiting.outcome or error
+        for waiting in batch:
+            waiting.outcome = waiting.outcome or error
+
+    def _answer(self, batch: Sequence[_Waiting]) -> Exception | None:
+        """Serve them in one transaction, or say why none was."""
         try:
             with transaction(self._engine) as session:
                 outcomes = reserve_plans(session, [waiting.ask for waiting in batch])
@@ -86,12 +122,7 @@ class Reserver:
                     if isinstance(outcome, str):
                         waiting.then(session)
         except Exception as error:
-            if len(batch) == 1:
-                batch[0].outcome = error
-                return
-            # One that fails must not take the others along: each alone.
-            for waiting in batch:
-                self._serve([waiting])
-            return
+            return error
         for waiting, outcome in zip(batch, outcomes, strict=True):
             waiting.outcome = outcome
+        return None

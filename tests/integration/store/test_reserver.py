@@ -1,16 +1,18 @@
 """Threads that reserve at the same time share a transaction, and nothing else."""
 
+import ctypes
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import Engine, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
-from domain.errors import ConflictError, ShortageError
+from domain.errors import ConflictError, RetryableError, ShortageError
 from store import holds, reporting
 from store.capacity import used_capacity
 from store.driver import fetch, given
@@ -202,3 +204,157 @@ def test_a_hold_given_up_in_a_batch_serves_its_own_order_only(engine: Engine) ->
     assert outcomes == ["not enough: X at A", "W-2-r1"]
     assert filled(engine, "A", "X") == {"usable": 3, "reserved": 2}
     sound(engine)
+
+
+class Gate:
+    """Keeps the thread that reserves first in the middle of its transaction, until opened."""
+
+    def __init__(self) -> None:
+        self.is_reached = threading.Event()
+        self.is_open = threading.Event()
+
+    def __call__(self, _session: Session) -> None:
+        self.is_reached.set()
+        assert self.is_open.wait(30)
+
+
+class Asking(threading.Thread):
+    """A thread that reserves, and what came of it."""
+
+    def __init__(
+        self, reserver: Reserver, ask: Ask, then: Callable[[Session], None] | None = None
+    ) -> None:
+        super().__init__(daemon=True)
+        self._job = (reserver, ask, then or note(ask.order_id))
+        self.result: object = None
+        self.start()
+
+    def run(self) -> None:
+        reserver, ask, then = self._job
+        try:
+            self.result = reserver.reserve(ask, then)
+        except BaseException as error:
+            self.result = error
+
+    def answer(self) -> object:
+        self.join(30)
+        assert not self.is_alive(), "the thread still waits"
+        return self.result
+
+
+def queued(reserver: Reserver, number: int) -> None:
+    """Wait until so many threads wait for the one that serves."""
+    give_up = time.monotonic() + 30
+    while len(reserver._queue) < number:
+        assert time.monotonic() < give_up
+        time.sleep(0.001)
+
+
+class StoppedError(Exception):
+    """Raised into a thread from outside."""
+
+
+def stop(thread: threading.Thread) -> None:
+    """Raise in the thread as soon as it runs again."""
+    assert thread.ident is not None
+    told = ctypes.c_ulong(thread.ident)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(told, ctypes.py_object(StoppedError))
+
+
+def test_a_thread_that_is_stopped_when_its_turn_comes_lets_the_next_one_serve(
+    engine: Engine,
+) -> None:
+    # given: one serves, two wait
+    a_world(engine, {("A", "X"): 9})
+    reserver, gate = Reserver(engine), Gate()
+    first = Asking(reserver, ask("W-1", ("A", "1", "X", 1)), gate)
+    assert gate.is_reached.wait(30)
+    second = Asking(reserver, ask("W-2", ("A", "1", "X", 1)))
+    queued(reserver, 1)
+    third = Asking(reserver, ask("W-3", ("A", "1", "X", 1)))
+    queued(reserver, 2)
+    # when: the next to serve is stopped while it waits
+    stop(second)
+    gate.is_open.set()
+    # then
+    assert first.answer() == "W-1-r1"
+    assert isinstance(second.answer(), StoppedError)
+    assert third.answer() == "W-3-r1"
+    assert Asking(reserver, ask("W-4", ("A", "1", "X", 1))).answer() == "W-4-r1"
+    assert filled(engine, "A", "X") == {"usable": 9, "reserved": 3}
+    sound(engine)
+
+
+def test_a_thread_that_is_stopped_while_it_serves_lets_the_others_go_on(engine: Engine) -> None:
+    # given
+    a_world(engine, {("A", "X"): 9})
+    reserver, gate = Reserver(engine), Gate()
+
+    def interrupted(session: Session) -> None:
+        gate(session)
+        raise KeyboardInterrupt
+
+    first = Asking(reserver, ask("W-1", ("A", "1", "X", 1)), interrupted)
+    assert gate.is_reached.wait(30)
+    second = Asking(reserver, ask("W-2", ("A", "1", "X", 1)))
+    queued(reserver, 1)
+    # when
+    gate.is_open.set()
+    # then
+    assert isinstance(first.answer(), KeyboardInterrupt)
+    assert second.answer() == "W-2-r1"
+    assert filled(engine, "A", "X") == {"usable": 9, "reserved": 1}
+    sound(engine)
+
+
+def test_nobody_waits_for_others_without_end_and_the_same_key_tells_what_came_of_it(
+    engine: Engine,
+) -> None:
+    # given: one serves and does not come to an end
+    a_world(engine, {("A", "X"): 9})
+    reserver, gate = Reserver(engine, longest_wait=0.02), Gate()
+    first = Asking(reserver, ask("W-1", ("A", "1", "X", 1)), gate)
+    assert gate.is_reached.wait(30)
+    # when
+    second = Asking(reserver, ask("W-2", ("A", "1", "X", 1)))
+    # then
+    assert isinstance(second.answer(), RetryableError)
+    gate.is_open.set()
+    assert first.answer() == "W-1-r1"
+    for order_id in ("W-1", "W-2"):
+        again = Asking(reserver, ask(order_id, ("A", "1", "X", 1)))
+        assert again.answer() == f"{order_id}-r1"
+    assert filled(engine, "A", "X") == {"usable": 9, "reserved": 2}
+    sound(engine)
+
+
+@pytest.mark.parametrize("healthy", [0, 1])
+def test_a_database_that_is_away_is_not_asked_again_for_each(engine: Engine, healthy: int) -> None:
+    # given: one serves, four wait
+    a_world(engine, {("A", "X"): 9})
+    reserver, gate = Reserver(engine), Gate()
+    asked: list[str] = []
+    first = Asking(reserver, ask("W-1", ("A", "1", "X", 1)), gate)
+    assert gate.is_reached.wait(30)
+
+    def away(_session: Session) -> None:
+        asked.append("away")
+        raise OperationalError("", None, Exception("database is locked"))
+
+    def wrong(_session: Session) -> None:
+        asked.append("wrong")
+        raise ConflictError("no")
+
+    # when: with a wrong one before, they are split, and it goes away then
+    jobs = [wrong] * healthy + [away] * (4 - healthy)
+    threads = []
+    for number, job in enumerate(jobs, start=2):
+        threads.append(Asking(reserver, ask(f"W-{number}", ("A", "1", "X", 1)), job))
+        queued(reserver, len(threads))
+    gate.is_open.set()
+    # then
+    assert first.answer() == "W-1-r1"
+    results = [type(thread.answer()) for thread in threads]
+    assert results == [ConflictError] * healthy + [OperationalError] * (4 - healthy)
+    assert asked == (["wrong", "wrong", "away"] if healthy else ["away"])
+    assert filled(engine, "A", "X") == {"usable": 9, "reserved": 1}
