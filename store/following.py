@@ -27,6 +27,8 @@ from store.view_updates import moved, one_moment, read_view
 LOOK_SECONDS = 0.05
 CHECK_SECONDS = 1.0
 PRUNE_SECONDS = 60.0
+STALE_SECONDS = 10.0
+"""Longer without a look and promises tell of stock that may be gone."""
 _PAUSE_SECONDS = 1.0
 _REFUSED = "had fewer units a moment ago"
 _MOST_SCOPES = 1_000
@@ -47,6 +49,7 @@ class Following:
         self._view = EMPTY
         self._looking = threading.Lock()
         self._looked_at = float("-inf")
+        self._is_trusted = False
         self._thread: threading.Thread | None = None
         self._ended = threading.Event()
         self._refused: dict[tuple[str, str], str] = {}
@@ -80,6 +83,11 @@ class Following:
     def reads_nothing(self) -> bool:
         """Whether `view` and `exclusions` only read memory, so that an event loop may call them."""
         return self._thread is not None
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the last look succeeded some seconds ago at most; true where none is kept."""
+        return self._thread is None or time.monotonic() - self._looked_at <= STALE_SECONDS
 
     def look(self) -> AvailabilityView:
         """Bring the view to this moment."""
@@ -145,7 +153,7 @@ class Following:
 
     def _look(self, connection: Connection) -> None:
         view, seconds, now = self._view, time.monotonic(), self._clock()
-        if not view.place or seconds - self._looked_at > KEPT_SECONDS / 2:
+        if not self._is_trusted or seconds - self._looked_at > KEPT_SECONDS / 2:
             self._policies = {}
             view = read_view(connection, now)
         else:
@@ -157,7 +165,7 @@ class Following:
                 if any(x.topic == "policy_activations" for x in news.changes):
                     self._policies = {}
                 view = moved(connection, view, news.place, news.changes, now)
-        self._view, self._looked_at = view, seconds
+        self._view, self._looked_at, self._is_trusted = view, seconds, True
         self._pruner.remember(view.place, seconds)
         if self._refused:
             self._refused = {
@@ -180,4 +188,9 @@ class Following:
                     prune_at = seconds + PRUNE_SECONDS
             except SQLAlchemyError as error:
                 log.warning("the availability view cannot look at the database: %s", error)
+                self._ended.wait(_PAUSE_SECONDS)
+            except Exception:
+                # The view may be wrong where the fault was; one read whole cannot be.
+                self._is_trusted = False
+                log.exception("the availability view cannot be moved and is read whole again")
                 self._ended.wait(_PAUSE_SECONDS)

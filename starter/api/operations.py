@@ -30,13 +30,18 @@ async def healthz() -> dict[str, str]:
 
 @router.get("/readyz")
 def readyz(services: TheServices) -> JSONResponse:
-    """Orders can be accepted: the database answers. Temporal may be away, what is kept waits."""
+    """Orders are accepted and promises are true: the database answers, its changes are followed.
+
+    Temporal may be away, what is kept waits.
+    """
     temporal = services.temporal_ready()
     try:
         with reading(services.engine) as session:
             network.network_version(session)
     except SQLAlchemyError:
         return JSONResponse({"status": "no database", "database": False, "temporal": temporal}, 503)
+    if not services.following.is_current:
+        return JSONResponse({"status": "stale stock", "database": True, "temporal": temporal}, 503)
     return JSONResponse({"status": "ready", "database": True, "temporal": temporal})
 
 

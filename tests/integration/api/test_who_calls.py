@@ -174,6 +174,18 @@ async def test_a_revoked_key_stops_working_within_seconds(
         gatekeeper.caller(Asked())
 
 
+async def test_a_process_that_lost_sight_of_the_stock_is_not_ready(
+    app: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with app.router.lifespan_context(app), calling(app) as client:
+        before = await client.get("/readyz")
+        monkeypatch.setattr("store.following.STALE_SECONDS", -1.0)
+        after = await client.get("/readyz")
+
+    assert (before.status_code, after.status_code) == (200, 503)
+    assert after.json() == {"status": "stale stock", "database": True, "temporal": False}
+
+
 async def test_health_and_metrics_need_no_key(keyed: FastAPI) -> None:
     async with calling(keyed) as nobody:
         answers = [await nobody.get(path) for path in ("/healthz", "/readyz", "/metrics")]

@@ -2,7 +2,8 @@
 
 import random
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -362,17 +363,59 @@ def test_the_thread_follows_by_itself_and_survives_a_database_that_is_away(
             session.execute(text("DELETE FROM away"))
             session.execute(text("ALTER TABLE away RENAME TO cool_offs"))
             inventory.receive(session, "A", "X", 5, key="k", now=NOW)
-        moved = threading.Event()
-        for _ in range(2_000):
-            if plain(following.view())["sold"]["web", "X"] == {"A": 10, "B": 7}:
-                moved.set()
-                break
-            threading.Event().wait(0.005)
-        assert moved.is_set()
+        wait_until(lambda: plain(following.view())["sold"]["web", "X"] == {"A": 10, "B": 7})
         assert following.reads_nothing
     finally:
         following.stop()
     assert not following.reads_nothing
+
+
+def test_the_thread_survives_a_row_it_cannot_read_and_then_reads_everything(
+    engine: Engine, following: Following, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following_module, "_PAUSE_SECONDS", 0.01)
+    failed = threading.Event()
+
+    def fail(*_: object) -> AvailabilityView:
+        monkeypatch.undo()
+        failed.set()
+        raise ValueError("a row that this version cannot read")
+
+    monkeypatch.setattr(following_module, "moved", fail)
+    following.start()
+    try:
+        with transaction(engine) as session:
+            inventory.receive(session, "A", "X", 5, key="k", now=NOW)
+        assert failed.wait(10)
+        wait_until(lambda: plain(following.view())["sold"]["web", "X"] == {"A": 10, "B": 7})
+        assert following.is_current
+    finally:
+        following.stop()
+
+
+def test_a_view_that_cannot_look_is_not_current(
+    engine: Engine, following: Following, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    following.start()
+    try:
+        assert following.is_current
+        with transaction(engine) as session:
+            session.execute(text("ALTER TABLE cool_offs RENAME TO away"))
+            session.execute(text("INSERT INTO away VALUES ('A', 'X', '2026-03-03', 'x')"))
+        monkeypatch.setattr(following_module, "STALE_SECONDS", 0.5)
+        wait_until(lambda: not following.is_current)
+    finally:
+        with transaction(engine) as session:
+            session.execute(text("DELETE FROM away"))
+            session.execute(text("ALTER TABLE away RENAME TO cool_offs"))
+        following.stop()
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 10) -> None:
+    ends = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < ends
+        threading.Event().wait(0.005)
 
 
 def _activate(engine: Engine, cost: str) -> None:
