@@ -118,7 +118,7 @@ def save_image(
     session: Session, fulfillment_id: str, key: str, image: LabelImage, now: datetime
 ) -> str:
     """Keep a label's picture; the token by which it is fetched, which nobody can guess."""
-    token = secrets.token_urlsafe(24)
+    token = secrets.token_hex(24)
     session.execute(
         _SAVE_IMAGE,
         {
