@@ -42,6 +42,7 @@ class CoverageSearch:
         self._sums_matter = candidates.sites.shared.shape[1] > 0
         self._waits = candidates.sites.classes.max(axis=1, initial=0)
         self._covers = candidates.covers
+        self._weights = candidates.covers.astype(np.float64, order="F")
         self._fixed = np.empty(len(candidates.nodes), dtype=np.float64)
         self._per_gram = np.empty(len(candidates.nodes), dtype=np.float64)
         first_prices(
@@ -103,8 +104,8 @@ class CoverageSearch:
         open_atoms = np.ones(len(self._units), dtype=np.bool_)
         usable = np.isfinite(self._fixed)
         loads: dict[int, _Load] = {}
-        units = self._covers @ self._units
-        grams = self._covers @ self._grams
+        units = self._weights @ self._units
+        grams = self._weights @ self._grams
         while len(loads) < most_parts and open_atoms.any():
             reach = usable & (units > 0)
             if not reach.any():
@@ -118,8 +119,8 @@ class CoverageSearch:
                 loads[row] = load
                 done = sorted(load.atoms)
                 open_atoms[done] = False
-                units = units - self._covers[:, done] @ self._units[done]
-                grams = grams - self._covers[:, done] @ self._grams[done]
+                units = units - self._weights[:, done] @ self._units[done]
+                grams = grams - self._weights[:, done] @ self._grams[done]
         return loads
 
     def _fill(self, row: int, wanted: list[int]) -> _Load | None:

@@ -1,7 +1,7 @@
 """A ship group's plan while it is made: which row sends how much of which atom, at what cost."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -27,6 +27,14 @@ class Price(NamedTuple):
     begin: int
 
 
+class _FirstDay(NamedTuple):
+    """What a row asks on its first day: (way, micros besides the load, micros per kg)."""
+
+    turn: int
+    per_unit: int
+    ways: tuple[tuple[int, int, int], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class GroupPricer:
     """Prices any load of a row."""
@@ -34,6 +42,7 @@ class GroupPricer:
     demand: Demand
     candidates: Candidates
     services: ServiceArrays
+    _first_days: dict[int, _FirstDay] = field(default_factory=dict)
 
     def price(self, row: int, load: Load) -> Price | None:
         """What the row asks for those units; None when stock, capacity or carrier do not suffice.
@@ -58,8 +67,34 @@ class GroupPricer:
     def price_of(self, row: int, units: int, grams: int, begin: int) -> Price | None:
         """As `price`, of so many units and so much weight, stock aside."""
         sites, times = self.candidates.sites, self.candidates.times
+        if sites.is_plain[row]:
+            return self._plain_price(row, units, grams)
         cost, turn, way = price(sites, times, self.services, row, units, grams, begin)
         return None if way < 0 else Price(int(cost), int(turn), int(way), begin)
+
+    def _plain_price(self, row: int, units: int, grams: int) -> Price | None:
+        """As `price` (pricing.py) for a row whose first day takes all the group's units."""
+        known = self._first_days.get(row)
+        if known is None:
+            known = self._first_days[row] = self._first_day(row)
+        best, chosen = IMPOSSIBLE, -1
+        for way, amount, per_kg in known.ways:
+            cost = amount + (per_kg * grams + 500) // 1_000
+            if cost < best:
+                best, chosen = cost, way
+        return None if chosen < 0 else Price(best + known.per_unit * units, known.turn, chosen, 0)
+
+    def _first_day(self, row: int) -> _FirstDay:
+        sites = self.candidates.sites
+        per_kg = self.services.per_kg
+        ways = tuple(
+            (way, amount, int(per_kg[service]) if service >= 0 else 0)
+            for way, (amount, service) in enumerate(
+                zip(sites.amounts[row].tolist(), sites.services[row].tolist(), strict=True)
+            )
+            if amount >= 0
+        )
+        return _FirstDay(int(self.candidates.turns[row]), int(sites.per_unit[row]), ways)
 
     def room(self, row: int, begin: int) -> int:
         """Units of the row's fullest day."""
@@ -128,14 +163,18 @@ def first_prices(
     """By row, at best: micros of a shipment besides its load, and of a gram; infinite: never."""
     for row in range(len(fixed)):
         fixed[row] = per_gram[row] = np.inf
-        for begin in range(times.work.shape[0]):
-            for turn in range(times.work.shape[2]):
-                for way in range(sites.services.shape[1]):
-                    if times.work[begin, sites.calendar[row], turn] >= 0:
-                        amount, per_kg, _, _ = leg(sites, times, services, row, way, begin, turn)
-                        if amount >= 0:
-                            fixed[row] = min(fixed[row], float(amount))
-                            per_gram[row] = min(per_gram[row], per_kg / 1_000)
+        for way in range(sites.services.shape[1]):
+            for begin in range(times.work.shape[0]):
+                for turn in range(times.work.shape[2]):
+                    if times.work[begin, sites.calendar[row], turn] < 0:
+                        break
+                    amount, per_kg, _, deliver = leg(sites, times, services, row, way, begin, turn)
+                    if amount >= 0:
+                        fixed[row] = min(fixed[row], float(amount))
+                        per_gram[row] = min(per_gram[row], per_kg / 1_000)
+                        if deliver <= times.due:
+                            # What is in time costs no less on a later day.
+                            break
 
 
 def is_possible(cost: int) -> bool:

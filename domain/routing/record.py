@@ -192,7 +192,10 @@ def _cover_costs(pricer: GroupPricer) -> Ints:
         )
     costs[units == 0] = IMPOSSIBLE
     if sites.shared.shape[1]:
-        costs[(covers @ demand.needs() > candidates.have).any(axis=1)] = IMPOSSIBLE
+        needs = demand.needs()
+        # What one atom alone asks for is there: its node covers it.
+        shared = np.flatnonzero(np.count_nonzero(needs, axis=0) > 1)
+        costs[(covers @ needs[:, shared] > sites.shared).any(axis=1)] = IMPOSSIBLE
     return costs
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from domain.routing.facts import Ints
 from domain.routing.plans import GroupPricer
 
 Plan = dict[int, dict[int, int]]
@@ -21,11 +22,7 @@ def pieces_allowed(
     served = {x for atoms in loads.values() for x in atoms}
     allowed: list[int] = []
     for number, atom in enumerate(demand.atoms):
-        if (
-            number in served
-            or not atom.may_split
-            or not max(piece_rooms(pricer, number), default=0)
-        ):
+        if number in served or not atom.may_split or not most_room(pricer, number):
             continue
         is_full = len(loads) >= most_parts
         whole = np.flatnonzero(candidates.covers[:, number]).tolist() if is_full else ()
@@ -83,11 +80,22 @@ def _rooms(pricer: GroupPricer, plan: Plan, number: int) -> dict[int, int]:
 
 def piece_rooms(pricer: GroupPricer, number: int) -> list[int]:
     """By row: units of the atom alone that its stock allows."""
+    # More than is asked may be needed beside other lines of the same product.
+    rooms: list[int] = _piece_rooms(pricer, number).tolist()
+    return rooms
+
+
+def most_room(pricer: GroupPricer, number: int) -> int:
+    """Units of the atom alone that the fullest row's stock allows."""
+    return int(_piece_rooms(pricer, number).max(initial=0))
+
+
+def _piece_rooms(pricer: GroupPricer, number: int) -> Ints:
     atom = pricer.demand.atoms[number]
     have = pricer.candidates.have
-    columns = [have[:, sku] // (need // atom.units) for sku, need in atom.needs]
-    # More than is asked may be needed beside other lines of the same product.
-    return [int(x) for x in np.min(columns, axis=0)]
+    rooms = [have[:, sku] // (need // atom.units) for sku, need in atom.needs]
+    least: Ints = rooms[0] if len(rooms) == 1 else np.min(rooms, axis=0)
+    return least
 
 
 def _shared_units(pricer: GroupPricer, other: int, number: int, units: int) -> int:
