@@ -1,7 +1,7 @@
 """What a stock count as of T means for a position now."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -17,6 +17,11 @@ _MOVES = ByPairs(
     "t.node_id, t.sku, t.bucket, t.at, t.occurred_at, t.delta, t.kind, t.fulfillment_id",
     "ledger",
     "WHERE t.bucket IN ('usable', 'damaged', 'quarantine', 'suspect', 'released') AND t.at > :at",
+)
+_UNBELIEVED = ByPairs(
+    "t.node_id, t.sku, t.occurred_at, t.found - t.expected AS units",
+    "discrepancies",
+    "WHERE t.kind = 'till_sale' AND t.condition = 'usable' AND t.noted_at > :at",
 )
 _REMEMBER = driver.insert(
     "stock_counts",
@@ -82,17 +87,37 @@ class Counted:
 
 @dataclass
 class _Moves:
-    """Ledger rows of one position since the oldest count of the feed."""
+    """Ledger rows of one position since the oldest count of the feed.
 
-    rows: list[Any]
+    `unbelieved` are till sales of more than was believed to be there: the ledger lacks the rest.
+    """
+
+    rows: list[Any] = field(default_factory=list)
+    unbelieved: list[Any] = field(default_factory=list)
 
     def after(self, at: datetime, bucket: str) -> int:
-        """Sum of the physical moves of a bucket later than `at`; counts are no moves."""
+        """Sum of the changes of a bucket later than `at`; counts are none."""
         return sum(
             row.delta
             for row in self.rows
             if _time(row) > at and row.bucket == bucket and row.kind not in _COUNTS
         )
+
+    def moved_after(self, at: datetime, condition: str) -> int:
+        """Units of a condition that came less those that went later than `at`.
+
+        Also those that went though nobody believed they were there: of usable units the ledger
+        takes off no more than it has.
+        """
+        moved = self.after(at, condition)
+        if condition == "usable":
+            moved -= sum(row.units for row in self.unbelieved if row.occurred_at > at)
+            moved += sum(
+                row.delta * (1 if row.bucket == "released" else -1)
+                for row in self.rows
+                if _time(row) > at and row.kind == "consume"
+            )
+        return moved
 
     def consumed_after(self, at: datetime) -> dict[str, int]:
         """Fulfillment id -> units handed over later than `at`."""
@@ -126,8 +151,8 @@ def counted_changes(
     given = set(counted)
     differing: list[dict[str, Any]] = []
     for count in taken:
-        since = moves.get((count.node_id, count.sku), _Moves([]))
-        there = count.quantity + since.after(count.counted_at, count.condition)
+        since = moves.get((count.node_id, count.sku), _Moves())
+        there = count.quantity + since.moved_after(count.counted_at, count.condition)
         place = positions[count.node_id, count.sku]
         if count.condition == "usable":
             node = nodes[count.node_id]
@@ -207,10 +232,12 @@ def _newer_than_the_last(last: _Last, counted: Sequence[Counted]) -> list[Counte
 
 def _moves_since(session: Session, counted: Sequence[Counted]) -> dict[tuple[str, str], _Moves]:
     pairs = {(row.node_id, row.sku) for row in counted}
-    rows = _MOVES.rows(session, pairs, at=min(row.counted_at for row in counted))
+    oldest = min(row.counted_at for row in counted)
     moves: dict[tuple[str, str], _Moves] = {}
-    for row in rows:
-        moves.setdefault((row.node_id, row.sku), _Moves([])).rows.append(row)
+    for row in _MOVES.rows(session, pairs, at=oldest):
+        moves.setdefault((row.node_id, row.sku), _Moves()).rows.append(row)
+    for row in _UNBELIEVED.rows(session, pairs, at=oldest):
+        moves.setdefault((row.node_id, row.sku), _Moves()).unbelieved.append(row)
     return moves
 
 

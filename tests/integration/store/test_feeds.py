@@ -117,6 +117,43 @@ def test_a_late_count_does_not_see_a_sale_twice(engine: Engine) -> None:
     assert position(engine, "A", "X").usable == 3
 
 
+def test_a_late_count_also_misses_units_that_were_sold_and_nobody_believed_in(
+    engine: Engine,
+) -> None:
+    # given: three sold where one was believed, and one more where none was
+    a_world(engine, {("A", "X"): 1})
+    sell(engine, 3, 2)
+    sell(engine, 1, 3, key="till-2")
+    # when: five were there before
+    count(engine, 5, 1, now=4)
+    # then
+    assert position(engine, "A", "X").usable == 1
+    count(engine, 7, 2.5, now=5, key="between")
+    assert position(engine, "A", "X").usable == 6
+    count(engine, 9, 3, now=6, key="after")
+    assert position(engine, "A", "X").usable == 9
+    all_is_explained(engine)
+
+
+def test_a_late_count_also_misses_a_unit_that_left_though_a_count_had_not_found_it(
+    engine: Engine,
+) -> None:
+    # given: a released unit that the node hands over, though a count says there is none
+    a_world(engine, {("A", "X"): 2})
+    released_order(engine, "W-1", ("A", "1", "X", 2))
+    count(engine, 1, 1)
+    with transaction(engine) as session:
+        reservations.consume(session, "W-1-1", [("1", 2)], key="handover", now=at(5))
+    assert filled(engine, "A", "X") == {}
+    # when: both were there before
+    count(engine, 2, 3, now=6, key="late")
+    # then
+    assert filled(engine, "A", "X") == {}
+    count(engine, 4, 5, now=7, key="after")
+    assert filled(engine, "A", "X") == {"usable": 4}
+    all_is_explained(engine)
+
+
 def test_a_late_adjustment_or_arrival_that_a_count_has_seen_changes_nothing(
     engine: Engine,
 ) -> None:
