@@ -487,3 +487,31 @@ async def test_a_fault_while_connecting_does_not_end_the_delivery(
     async with app.router.lifespan_context(app), calling(app) as client:
         await client.post("/v1/orders", json=order_document(order_id=unique))
         await until(lambda: all_done(filled))
+
+
+async def test_a_step_a_carrier_was_asked_for_reaches_its_fulfillment_once(
+    filled: Engine, settings: Settings, shared_server: TemporalServer, unique: str
+) -> None:
+    release_fulfillment(filled, f"{unique}-1")
+    handle = await start_fulfillment(await shared_server.connect(), f"{unique}-1")
+    step = tracker(f"{unique}-1", "delivered", "parcel/1")
+    payload = {name: step[name] for name in ("event_id", "occurred_at", "tracking_number")}
+    payload |= {"fulfillment_id": f"{unique}-1", "status": "delivered"}
+    for _ in range(2):
+        with transaction(filled) as session:
+            inbox.put(
+                session,
+                kind="webhook",
+                connection_id="carrier-a",
+                event_id="parcel/1",
+                name="tracked",
+                payload=payload,
+                now=datetime.now(UTC),
+            )
+
+    async with dispatching(filled, settings, shared_server.connect):
+        await until(lambda: all_done(filled))
+
+    [(name, event)] = await signals_of(handle)
+    assert name == "carrier_event"
+    assert (event["status"], event["tracking_number"]) == ("delivered", "1Z-1")
