@@ -1,6 +1,10 @@
-"""Worker deployment versions: a versioned worker gets no tasks until its version is current."""
+"""Worker deployment versions: a versioned worker gets no tasks until its version is current.
+
+Making a version current also brings the schedules up to date that its workflows serve.
+"""
 
 import asyncio
+import os
 import sys
 import time
 
@@ -12,6 +16,7 @@ from temporalio.worker import WorkerDeploymentConfig
 
 from config.settings import Settings, load_settings
 from worker.composition import connect
+from worker.schedules import make_schedules
 
 
 def deployment_config(settings: Settings) -> WorkerDeploymentConfig:
@@ -46,10 +51,16 @@ async def set_current(client: Client, settings: Settings, *, wait_seconds: float
 
 async def _main() -> None:
     settings = load_settings()
-    await set_current(await connect(settings), settings)
+    client = await connect(settings)
+    await set_current(client, settings)
+    await make_schedules(client, settings.orders_task_queue)
 
 
 if __name__ == "__main__":
     if sys.argv[1:] != ["set-current"]:
         sys.exit("usage: python -m worker.deployment set-current")
     asyncio.run(_main())
+    # The SDK's own threads now and then abort an interpreter that ends as soon as it began.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)

@@ -1,6 +1,5 @@
 """Everything doms runs on this machine: which processes, in which order, ready when."""
 
-import asyncio
 import base64
 import os
 import secrets
@@ -8,21 +7,16 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-from temporalio.client import Client
-from temporalio.service import RPCError
 
 from config.samples import Sample, load_sample
 from config.settings import Settings
 from starter.commands.ports import Ports, answers, choose_ports
 from starter.commands.preparation import point_connections, prepare_database
 from starter.supervisor import Program, Supervisor, SupervisorError
-from worker.plugin import doms_plugin
-from worker.schedules import make_schedules
 from workflows.search_attributes import SEARCH_ATTRIBUTES
 
 SIMULATORS = {
@@ -34,7 +28,6 @@ SIMULATORS = {
 """Simulator -> the sample connection it stands for."""
 
 _SECRET_BYTES = 24
-_TRIES = 3
 
 
 @dataclass(frozen=True)
@@ -111,7 +104,6 @@ class Stack:
         self._say("starting simulators, worker and API")
         self._supervisor.start(*self._simulators(), self._worker(), self._api())
         self._set_current_version()
-        self._make_schedules()
 
     def _shared_environment(self) -> dict[str, str]:
         ports, settings = self._ports, self._settings
@@ -170,22 +162,6 @@ class Stack:
                 f"the namespace's retention could not be set: {changed.stderr.strip()}"
             )
 
-    def _make_schedules(self) -> None:
-        async def make() -> None:
-            client = await Client.connect(
-                self.addresses.temporal,
-                namespace=self._settings.temporal_namespace,
-                plugins=[doms_plugin()],
-            )
-            await make_schedules(client, self._settings.orders_task_queue)
-
-        try:
-            # In a thread of its own: whoever starts the stack may have a running loop.
-            with ThreadPoolExecutor(1) as thread:
-                thread.submit(asyncio.run, make()).result()
-        except RPCError as error:
-            raise SupervisorError(f"the schedules could not be made: {error}") from error
-
     def _temporal_cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(  # noqa: S603 (arguments are made here, never from input)
             [str(temporal_binary()), *arguments, "--address", self.addresses.temporal],
@@ -237,15 +213,7 @@ class Stack:
     def _set_current_version(self) -> None:
         """A versioned worker gets no work before its version is the deployment's current one."""
         command = [sys.executable, "-m", "worker.deployment", "set-current"]
-        for tries_left in range(_TRIES - 1, -1, -1):
-            try:
-                self._supervisor.run_once(self._python("deployment", command))
-            except SupervisorError:
-                # The SDK's own threads now and then abort a process that ends as soon as it began.
-                if not tries_left:
-                    raise
-            else:
-                return
+        self._supervisor.run_once(self._python("deployment", command))
 
 
 def temporal_binary() -> Path:
