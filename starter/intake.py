@@ -29,6 +29,7 @@ from domain.values import MAX_QUANTITY
 from integrations import capture as vendors
 from integrations.errors import QuarantineError
 from starter.api.problems import FieldError, InvalidDocumentError, field_errors
+from starter.lost_promises import is_lost, tell_if_lost
 from store import decisions, holds, inbox, policies
 from store import network as network_store
 from store import orders as order_store
@@ -266,6 +267,8 @@ class Intake:
             now=self._clock(),
             pins=pins_of(session, order, self._clock()),
         )
+        if order.promise_id is not None and kept.outcome is Outcome.NEW:
+            tell_if_lost(session, kept.order_id, order.promise_id, self._clock())
         if order.reservation_id and kept.outcome in {Outcome.NEW, Outcome.AMENDMENT}:
             holds.bind(session, order.reservation_id, kept.order_id, now=self._clock())
         return Accepted(
@@ -288,8 +291,9 @@ class Intake:
 def pins_of(session: Session, order: Order, now: datetime) -> dict[str, str]:
     """The policy versions the order is handled under from now on: `routing` and `process`.
 
-    A promise made before pins the routing policy it was made with. Raises InvalidDocumentError for
-    an unknown promise, RetryableError while no policy is active for such orders.
+    A promise made before pins the routing policy it was made with; a lost one pins nothing. Raises
+    InvalidDocumentError for one that cannot have been lost, RetryableError while no policy is
+    active for such orders.
     """
     scope = {
         "brand": order.brand,
@@ -299,7 +303,7 @@ def pins_of(session: Session, order: Order, now: datetime) -> dict[str, str]:
     }
     try:
         process, _ = policies.active(session, "process", **scope)
-        if order.promise_id is None:
+        if order.promise_id is None or is_lost(session, order.promise_id):
             routing, _ = policies.active(session, "routing", **scope)
             return {"routing": routing, "process": process}
     except UnknownReferenceError as error:

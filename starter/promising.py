@@ -30,6 +30,7 @@ from domain.routing.solve import decide_on
 from domain.values import MAX_QUANTITY, MICROS
 from starter.api.problems import FieldError, InvalidDocumentError
 from starter.api.promise_body import PromiseBody, PromiseGroup
+from starter.lost_promises import prefix_of
 from starter.nearest_stores import nearest_stores
 from store.view import AvailabilityView
 
@@ -101,7 +102,7 @@ def promise(
     """
     lines = _lines(body, view)
     facts = view.facts([line.sku for line in lines], body.channel, now)
-    promise_id = f"promise-{uuid4().hex}"
+    promise_id = f"{prefix_of(body.purpose)}{uuid4().hex}"
     variants = _variants(body, lines, facts, exclusions, now)
     decided: list[Decided] = []
     offers: list[Offer] = []

@@ -26,6 +26,7 @@ _LOAD = query(
     " WHERE decision_id = :decision_id",
     "decisions",
 )
+_IS_KNOWN = query("SELECT decision_id FROM decisions WHERE decision_id = :decision_id", "decisions")
 _FORGET = statement(
     "DELETE FROM decisions WHERE decision_id IN (SELECT d.decision_id FROM decisions d"
     " WHERE d.order_id IS NULL AND d.saved_at < :saved_at AND NOT EXISTS (SELECT 1 FROM"
@@ -178,6 +179,11 @@ def load_choice(session: Session, decision_id: str) -> tuple[DecisionRequest, De
 def load_policy(session: Session, decision_id: str) -> RoutingPolicy:
     """The policy of a decision. Raises UnknownReferenceError."""
     return RoutingPolicy.model_validate(_parts(session, decision_id)["policy"])
+
+
+def is_known(session: Session, decision_id: str) -> bool:
+    """Whether there is a record of the decision."""
+    return session.execute(_IS_KNOWN, {"decision_id": decision_id}).first() is not None
 
 
 def forget_unused(session: Session, before: datetime, *, limit: int = 1_000) -> int:

@@ -20,7 +20,8 @@ from store import exclusions, inventory, network, reservations, supply
 from store.engine import reading, transaction
 from store.holds import load
 from store.policies import Scope, activate, publish
-from tests.integration.api.conftest import NETWORK, NOW, calling
+from store.timeline import timeline
+from tests.integration.api.conftest import NETWORK, NOW, calling, order_document
 
 MANHATTAN = {
     "name": "Ada Example",
@@ -410,3 +411,33 @@ async def test_a_promise_reads_no_database_once_its_policy_is_known(
         monkeypatch.setattr(shops, "connect", lambda *_: pytest.fail("read the database"))
 
         assert len((await ask(api))["options"]) == 9
+
+
+async def test_an_order_whose_cart_promise_was_lost_is_promised_afresh(
+    api: httpx.AsyncClient, shops: Engine
+) -> None:
+    # As one is named that a killed process answered and never wrote.
+    document = order_document(promise_id=f"promise-{0:032x}")
+    answer = await api.post("/v1/orders", json=document)
+    again = await api.post("/v1/orders", json=document)
+
+    assert (answer.status_code, again.status_code) == (202, 200)
+    with reading(shops) as session:
+        told = [x.text for x in timeline(session, "W-1") if x.kind == "promise"]
+    assert told == ["the promise is not known; promised afresh"]
+
+
+async def test_an_order_with_an_unknown_checkout_promise_is_refused(
+    app: FastAPI, shops: Engine
+) -> None:
+    async with running(app) as api:
+        promise = await ask(api, purpose="checkout", methods=["ship"])
+        with transaction(shops) as session:
+            session.execute(text("DELETE FROM decisions"))
+        named = promise["promise_id"]
+        answer = await api.post("/v1/orders", json=order_document(promise_id=named))
+
+    assert answer.status_code == 422
+    assert answer.json()["errors"] == [{"path": "promise_id", "message": f"no promise '{named}'"}]
+    with reading(shops) as session:
+        assert session.execute(text("SELECT count(*) FROM orders")).scalar_one() == 0
