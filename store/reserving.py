@@ -18,6 +18,7 @@ from store.capacity import Load, Room, WorkDay, give_back_capacity, take_capacit
 from store.driver import delete, fetch, given, insert, moment, write
 from store.hold_rows import HoldLine
 from store.ledger import Cause
+from store.operations import content_hash
 from store.reservation_rows import (
     ReservationRow,
     free_units,
@@ -31,13 +32,13 @@ from store.shelf import Place, Shelf
 _KIND = "reserve_plan"
 
 _CLAIM = given(
-    "INSERT INTO operations (key, kind, at, result)"
-    " SELECT w.key, w.kind, w.at, w.result FROM {given} WHERE true ORDER BY w.key"
+    "INSERT INTO operations (key, kind, at, result, content)"
+    " SELECT w.key, w.kind, w.at, w.result, w.content FROM {given} WHERE true ORDER BY w.key"
     " ON CONFLICT DO NOTHING RETURNING key",
-    {"key": "text", "kind": "text", "at": "time", "result": "document"},
+    {"key": "text", "kind": "text", "at": "time", "result": "document", "content": "text"},
 )
 _CLAIMED = given(
-    "SELECT t.key, t.kind FROM {given} CROSS JOIN operations t WHERE t.key = w.key",
+    "SELECT t.key, t.kind, t.content, CAST(t.result AS text) FROM {given} CROSS JOIN operations t WHERE t.key = w.key",
     {"key": "text"},
 )
 _FORGET = delete("operations", "key")
@@ -102,6 +103,15 @@ class Ask:
     def reservation_id(self) -> str:
         """The id the reservation has, once taken."""
         return f"{self.order_id}-r{self.plan.plan_version}"
+
+    @property
+    def content(self) -> str:
+        """The hash of what is asked for: a key stands for one order and plan.
+
+        Not what is given up for it: of that an order reset meanwhile may know other things.
+        """
+        # Defaults are left out: a field a later release adds must not make a repeat another ask.
+        return content_hash([self.order_id, self.plan.model_dump_json(exclude_defaults=True)])
 
 
 @dataclass
@@ -180,25 +190,35 @@ def reserve_plans(session: Session, asks: Sequence[Ask]) -> list[str | ShortageE
     """Take each plan in turn, or say where it is short; what was refused changed nothing.
 
     An ask that repeats a key is answered like the first. Raises ConflictError when a key or a plan
-    version was used for something else, ShortageError when capacity was taken by others at this
+    version was used for something else, also within the batch, ShortageError when capacity was taken by others at this
     very moment; the caller's transaction must then roll back.
     """
     distinct = {ask.key: ask for ask in reversed(asks)}
-    wishes = _begin(session, [distinct[key] for key in sorted(distinct)])
-    refused: dict[str, ShortageError] = {}
+    for ask in asks:
+        first = distinct[ask.key]
+        if ask is not first and ask.content != first.content:
+            raise _used_for_another(ask.key)
+    wishes, outcomes = _begin(session, [distinct[key] for key in sorted(distinct)])
     if wishes:
-        refused = _Taking(session, wishes).run()
-    return [refused.get(ask.key, distinct[ask.key].reservation_id) for ask in asks]
+        outcomes |= {wish.ask.key: wish.ask.reservation_id for wish in wishes}
+        outcomes |= _Taking(session, wishes).run()
+    return [outcomes[ask.key] for ask in asks]
 
 
-def _begin(session: Session, asks: Sequence[Ask]) -> list[_Wish]:
-    """Claim the keys; the asks that are new, with what they give up, locked."""
+def _begin(
+    session: Session, asks: Sequence[Ask]
+) -> tuple[list[_Wish], dict[str, str | ShortageError]]:
+    """Claim the keys; the asks that are new, with what they give up, locked.
+
+    And key -> reservation of those that were answered before.
+    """
     claims = [
         {
             "key": ask.key,
             "kind": _KIND,
             "at": moment(ask.now),
             "result": json.dumps(ask.reservation_id),
+            "content": ask.content,
         }
         for ask in asks
     ]
@@ -212,7 +232,7 @@ def _begin(session: Session, asks: Sequence[Ask]) -> list[_Wish]:
         (hold_rows.OF_ORDERS, orders),
     )
     new = {key for (key,) in claimed}
-    _refuse_other_kinds(session, [ask.key for ask in asks if ask.key not in new])
+    answered = _answered(session, [ask for ask in asks if ask.key not in new])
     replaced = {old for ask in asks if ask.key in new for old in ask.replaces}
     rows = locked_reservations(session, replaced) if replaced else []
     endless = {sku for (sku,) in uncounted}
@@ -231,7 +251,7 @@ def _begin(session: Session, asks: Sequence[Ask]) -> list[_Wish]:
             if channel is None:
                 channel = channel_of.get(ask.order_id, "")
             wishes.append(_Wish(ask, channel, _rows_of(ask, endless), mine, old))
-    return wishes
+    return wishes, answered
 
 
 def _refuse_others(ask: Ask, rows: Sequence[ReservationRow]) -> None:
@@ -242,11 +262,20 @@ def _refuse_others(ask: Ask, rows: Sequence[ReservationRow]) -> None:
             )
 
 
-def _refuse_other_kinds(session: Session, keys: Sequence[str]) -> None:
-    [found] = fetch(session, (_CLAIMED, [{"key": key} for key in keys]))
-    for key, kind in found:
+def _answered(session: Session, repeats: Sequence[Ask]) -> dict[str, str | ShortageError]:
+    """Key -> reservation of asks that repeat an earlier one."""
+    contents = {ask.key: ask.content for ask in repeats}
+    [found] = fetch(session, (_CLAIMED, [{"key": key} for key in contents]))
+    for key, kind, content, _ in found:
         if kind != _KIND:
             raise ConflictError(f"key '{key}' was used for '{kind}'; use another for '{_KIND}'")
+        if content is not None and content != contents[key]:
+            raise _used_for_another(key)
+    return {key: json.loads(result) for key, _, _, result in found}
+
+
+def _used_for_another(key: str) -> ConflictError:
+    return ConflictError(f"key '{key}' was used for another '{_KIND}'; use a new one")
 
 
 class _Taking:

@@ -358,3 +358,31 @@ def test_a_database_that_is_away_is_not_asked_again_for_each(engine: Engine, hea
     assert results == [ConflictError] * healthy + [OperationalError] * (4 - healthy)
     assert asked == (["wrong", "wrong", "away"] if healthy else ["away"])
     assert filled(engine, "A", "X") == {"usable": 9, "reserved": 1}
+
+
+def test_a_key_stands_for_one_plan_of_one_order(engine: Engine) -> None:
+    # given
+    a_world(engine, {("A", "X"): 9})
+    assert take(engine, ask("W-1", ("A", "1", "X", 1), key="k")) == ["W-1-r1"]
+    before = everything(engine)
+    # when
+    others = [
+        [ask("W-2", ("A", "1", "X", 1), key="k")],
+        [ask("W-1", ("A", "1", "X", 2), key="k")],
+        [ask("W-1", ("A", "1", "X", 1), key="k", version=2)],
+        [ask("W-3", ("A", "1", "X", 1), key="n"), ask("W-3", ("A", "1", "X", 2), key="n")],
+    ]
+    # then
+    for asks in others:
+        with pytest.raises(ConflictError, match="was used for another 'reserve_plan'"):
+            take(engine, *asks)
+    assert everything(engine) == before
+    assert take(engine, ask("W-1", ("A", "1", "X", 1), key="k")) == ["W-1-r1"]
+
+
+def test_a_key_from_before_contents_were_kept_is_answered_as_it_was(engine: Engine) -> None:
+    a_world(engine, {("A", "X"): 9})
+    take(engine, ask("W-1", ("A", "1", "X", 1), key="k"))
+    with transaction(engine) as session:
+        session.execute(text("UPDATE operations SET content = NULL"))
+    assert take(engine, ask("W-1", ("A", "1", "X", 1), key="k", version=2)) == ["W-1-r1"]
