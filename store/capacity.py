@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from sqlalchemy.orm import Session
 
 from store.columns import query, statement
-from store.driver import fetch, given
+from store.driver import fetch, given, write
+from store.engine import is_sqlite
 
 WorkDay = tuple[str, str]
 """(node id, local work date)."""
@@ -34,6 +35,14 @@ _TAKE = given(
     " AND nodes.daily_orders >= capacity.orders_used + excluded.orders_used)"
     " RETURNING node_id, work_date",
     {**_DAY, "units": "bigint", "orders": "bigint"},
+)
+_LOCK = given(
+    "INSERT INTO capacity (node_id, work_date, units_used, orders_used)"
+    " SELECT w.node_id, w.work_date, 0, 0 FROM {given}"
+    " CROSS JOIN nodes n WHERE n.node_id = w.node_id"
+    " ORDER BY w.node_id, w.work_date"
+    " ON CONFLICT (node_id, work_date) DO UPDATE SET units_used = capacity.units_used",
+    _DAY,
 )
 _GIVE_BACK = statement(
     "UPDATE capacity SET units_used = units_used - :units, orders_used = orders_used - :orders"
@@ -96,15 +105,25 @@ def take_capacity(session: Session, works: Sequence[Mapping[WorkDay, int]]) -> t
     return tuple(node_id for node_id, _ in sorted(missing))
 
 
-def give_back_capacity(session: Session, back: Mapping[WorkDay, Load]) -> None:
-    """Give back (units, orders) of each (node id, work date)."""
+def give_back_capacity(
+    session: Session, back: Mapping[WorkDay, Load], taking: Iterable[WorkDay] = ()
+) -> None:
+    """Give back (units, orders) of each (node id, work date).
+
+    `taking` are the days that the transaction takes from afterwards: all are locked in the order
+    in which `take_capacity` locks them, so two transactions never wait for each other.
+    """
     rows = [
         {"node_id": node_id, "work_date": work_date, "units": units, "orders": orders}
         for (node_id, work_date), (units, orders) in sorted(back.items())
         if units or orders
     ]
-    if rows:
-        session.execute(_GIVE_BACK, rows)
+    if not rows:
+        return
+    days = {*taking, *((row["node_id"], row["work_date"]) for row in rows)}
+    if len(days) > 1 and not is_sqlite(session):
+        write(session, (_LOCK, [{"node_id": node, "work_date": date} for node, date in days]))
+    session.execute(_GIVE_BACK, rows)
 
 
 def used_capacity(session: Session, node_id: str, work_date: str) -> tuple[int, int]:

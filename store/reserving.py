@@ -352,12 +352,16 @@ class _Taking:
             first = granted[0].ask
             raise reserved_before(first.order_id, first.plan.plan_version)
         write(session, (_INSERT, rows))
+        back: dict[WorkDay, Load] = {}
         for wish in granted:
             if wish.replaced:
                 update_rows(session, wish.replaced)
-                give_back_capacity(session, wish.replaced_back)
                 settle_plans(session, wish.ask.order_id, wish.replaced)
+            for day, (units, orders) in wish.replaced_back.items():
+                more_units, more_orders = back.get(day, (0, 0))
+                back[day] = (units + more_units, orders + more_orders)
         # Last: many orders share a node's day, and wait here for each other until the commit.
+        give_back_capacity(session, back, {day for wish in granted for day in wish.work})
         full = take_capacity(session, [wish.work for wish in granted])
         if full:
             raise shortage((), full)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from domain.errors import ShortageError
 from domain.plans import Plan
@@ -220,4 +220,36 @@ def test_a_hand_over_reported_many_times_at_once_takes_the_units_once(engine: En
     # Two different events of 3 units each for 4 released ones: never more than 4.
     assert sorted(map(str, results)) == ["[('1', 1)]"] * 4 + ["[('1', 3)]"] * 4
     assert filled(engine, "A", "X") == {"usable": 6}
+    sound(engine)
+
+
+def test_a_new_plan_waits_for_a_days_capacity_without_keeping_another_days(engine: Engine) -> None:
+    # given: somebody has the day of A, and a plan moves from B to A
+    if engine.dialect.name == "sqlite":
+        pytest.skip("SQLite has one writer, so nobody waits for rows")
+    a_world(engine, {("A", "X"): 5, ("B", "X"): 5})
+    reserve(engine, "W-0", a_plan(("A", "1", "X", 1)))
+    old = reserve(engine, "W-1", a_plan(("B", "1", "X", 1)))
+    on_day = text("SELECT 1 FROM capacity WHERE node_id = :node_id FOR UPDATE NOWAIT")
+    waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+
+    def move() -> None:
+        with transaction(engine) as session:
+            plan = a_plan(("A", "1", "X", 1), version=2)
+            reservations.reserve_plan(session, "W-1", plan, key="k", now=NOW, replaces=[old])
+
+    with ThreadPoolExecutor(1) as pool:
+        with engine.connect() as holder:
+            holder.execute(on_day, {"node_id": "A"})
+            moved = pool.submit(move)
+            with engine.connect() as looker:
+                while not looker.execute(waiting).scalar_one():
+                    assert not moved.done()
+            # then: days are locked in one order, so whoever has A may go on to B
+            holder.execute(on_day, {"node_id": "B"})
+            holder.rollback()
+        moved.result(30)
+    with reading(engine) as session:
+        assert capacity.used_capacity(session, "A", DATE) == (2, 2)
+        assert capacity.used_capacity(session, "B", DATE) == (0, 0)
     sound(engine)
