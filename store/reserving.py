@@ -38,7 +38,8 @@ _CLAIM = given(
     {"key": "text", "kind": "text", "at": "time", "result": "document", "content": "text"},
 )
 _CLAIMED = given(
-    "SELECT t.key, t.kind, t.content, CAST(t.result AS text) FROM {given} CROSS JOIN operations t WHERE t.key = w.key",
+    "SELECT t.key, t.kind, t.content, CAST(t.result AS text) FROM {given}"
+    " CROSS JOIN operations t WHERE t.key = w.key",
     {"key": "text"},
 )
 _FORGET = delete("operations", "key")
@@ -190,8 +191,8 @@ def reserve_plans(session: Session, asks: Sequence[Ask]) -> list[str | ShortageE
     """Take each plan in turn, or say where it is short; what was refused changed nothing.
 
     An ask that repeats a key is answered like the first. Raises ConflictError when a key or a plan
-    version was used for something else, also within the batch, ShortageError when capacity was taken by others at this
-    very moment; the caller's transaction must then roll back.
+    version was used for something else, also within the batch, ShortageError when capacity was
+    taken by others at this very moment; the caller's transaction must then roll back.
     """
     distinct = {ask.key: ask for ask in reversed(asks)}
     for ask in asks:
