@@ -8,11 +8,14 @@ import pytest
 
 from domain.catalogue import Product, SupplyMode
 from domain.network import NodeKind
+from domain.orders import Method, ServiceLevel
 from domain.routing import group as group_planner
-from domain.routing.decision import DecisionRequest, Option, Snapshot
+from domain.routing.decision import DecisionRequest, Option, Purpose, Snapshot
+from domain.routing.facts import facts_of
 from domain.routing.policy import RoutingPolicy
-from domain.routing.solve import decide
+from domain.routing.solve import decide, decide_on
 from tests.unit.domain.builders import (
+    EXPRESS,
     group,
     line,
     node,
@@ -156,3 +159,62 @@ def test_a_thousand_lines_are_planned_whole() -> None:
 
     assert plan.missing == ()
     assert units_of(plan) == 1999
+
+
+def large_cart(purpose: Purpose) -> tuple[DecisionRequest, Snapshot]:
+    """100 lines, of which some ask for one SKU, over 300 nodes that hold a few SKUs each."""
+    chance = random.Random(5)  # noqa: S311 (a repeatable case, no secret)
+    nodes = tuple(
+        node(f"N{n:03d}", cost_per_order=Decimal(chance.randint(0, 40)) / 10) for n in range(300)
+    )
+    stock = {
+        f"S{n}": {x.node_id: chance.randint(1, 9) for x in chance.sample(nodes, 20)}
+        for n in range(98)
+    }
+    lines = tuple(line(f"l{n:03d}", f"S{n % 98}") for n in range(100))
+    return request(*lines, purpose=purpose), snapshot(nodes, stock)
+
+
+@pytest.mark.parametrize("purpose", [Purpose.CART, Purpose.PRODUCT_PAGE])
+def test_a_large_cart_is_searched_and_not_proven(purpose: Purpose) -> None:
+    asked, facts = large_cart(purpose)
+
+    decision = decide(asked, facts, policy(max_shipments=20))
+
+    plan = plan_of(decision)
+    assert plan.missing == ()
+    assert units_of(plan) == 100
+    assert not decision.is_proven
+    assert decision == decide_on(asked, facts_of(facts), policy(max_shipments=20))
+
+
+def test_a_faster_level_is_not_offered_where_a_limit_keeps_its_only_node_out() -> None:
+    nodes = (node("A"), node("B", NodeKind.STORE, services=("air",)))
+    facts = snapshot(nodes, {"S": {"A": 1, "B": 1}}, services=(service(), EXPRESS))
+    asked = request(line("1", "S"), purpose=Purpose.CART)
+
+    strict = decide(asked, facts, policy(excluded_kinds=(NodeKind.STORE,), relax=()))
+    soft = decide(
+        asked,
+        facts,
+        policy(
+            excluded_kinds=(NodeKind.STORE,),
+            excluded_nodes=("C",),
+            max_distance_km=1,
+            relax=("excluded_kinds", "max_distance_km", "excluded_nodes"),
+        ),
+    )
+
+    assert [x.service_level for x in strict.options] == [ServiceLevel.STANDARD]
+    assert [x.service_level for x in soft.options] == [ServiceLevel.STANDARD, ServiceLevel.EXPRESS]
+    assert set(sent(soft.options[1])) == {"B"}
+
+
+def test_no_level_is_offered_to_a_store_that_is_not_there() -> None:
+    facts = snapshot((node("A"),), {"S": {"A": 1}}, services=(service(), EXPRESS))
+    there = group(method=Method.SHIP_TO_STORE, node_id="nowhere", destination=None)
+    asked = request(line("1", "S"), purpose=Purpose.CART, groups=(there,))
+
+    decision = decide(asked, facts, policy())
+
+    assert [x.missing[0].reason for x in decision.options] == ["no such store"]
