@@ -10,7 +10,7 @@ from datetime import timedelta
 import uvloop
 from sqlalchemy.engine import Engine
 from temporalio.client import Client
-from temporalio.worker import PollerBehaviorAutoscaling, Worker
+from temporalio.worker import PollerBehaviorAutoscaling, PollerBehaviorSimpleMaximum, Worker
 
 from activities.context import Context
 from config.settings import Settings, load_settings
@@ -54,7 +54,7 @@ def orders_worker(
         max_concurrent_activities=ACTIVITY_THREADS,
         max_concurrent_workflow_tasks=32,
         max_cached_workflows=2_000,
-        workflow_task_poller_behavior=PollerBehaviorAutoscaling(initial=4, maximum=8),
+        workflow_task_poller_behavior=PollerBehaviorSimpleMaximum(maximum=10),
         activity_task_poller_behavior=PollerBehaviorAutoscaling(initial=4, maximum=8),
         graceful_shutdown_timeout=GRACE,
         deployment_config=deployment_config(settings),
