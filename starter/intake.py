@@ -229,14 +229,14 @@ class Intake:
         engine: Engine,
         reference: Reference,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-        settle_promises: Callable[[], None] = lambda: None,
+        settle_promise: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Accept into that database, checking against that catalogue and network.
 
-        `settle_promises` waits until this process's promises are written: an order may name one.
+        `settle_promise` has a promise of this process written: an order may name one.
         """
         self._engine = engine
-        self._settle_promises = settle_promises
+        self._settle_promise = settle_promise
         self._reference = reference
         self._clock = clock
 
@@ -251,7 +251,7 @@ class Intake:
         """Like `accept`, for a document that was parsed already."""
         sent = order_store.content_hash(order)
         if order.promise_id is not None:
-            self._settle_promises()
+            self._settle_promise(order.promise_id)
         with reading(self._engine) as session:
             order = self.checked(session, order)
         with transaction(self._engine) as session:
