@@ -159,8 +159,18 @@ class PromiseRecords:
                 if self._ended.wait(_RETRY_SECONDS):
                     log.warning("%d promises were not written", len(batch))
                     return
+            except Exception:
+                log.exception("%d promises cannot be packed", len(batch))
+                self._write_each(batch)
+                return
             else:
                 return
+
+    def _write_each(self, batch: list[Promise]) -> None:
+        """Leave out the one that cannot be packed."""
+        if len(batch) > 1:
+            for promise in batch:
+                self._write_at_last([promise])
 
     def _forget(self) -> None:
         try:

@@ -1,6 +1,7 @@
 """Writing promises behind the answers: each can be had at once, and none is in another's way."""
 
 import threading
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine
@@ -93,3 +94,27 @@ def test_a_promise_the_full_queue_refused_is_its_callers_alone(filled: Engine) -
 
     assert taken == [True, False]
     assert not is_kept(filled, second.promise_id)
+
+
+def test_a_promise_that_cannot_be_packed_keeps_no_other_from_being_written(
+    filled: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed = decisions.packed
+
+    def fail(decision_id: str, *arguments: Any, **named: Any) -> dict[str, Any]:
+        if decision_id == "promise-bad":
+            raise ValueError("cannot be packed")
+        return packed(decision_id, *arguments, **named)
+
+    monkeypatch.setattr(decisions, "packed", fail)
+    records = PromiseRecords(filled, lambda: NOW)
+    names = ("promise-a", "promise-bad", "promise-b")
+    promises = [made(filled, name) for name in names]
+    records.start()
+    try:
+        assert all(records.put(promise) for promise in promises)
+    finally:
+        records.stop()
+
+    assert [is_kept(filled, name) for name in names] == [True, False, True]
+    assert (records.waiting, records._unwritten) == (0, {})
