@@ -307,7 +307,13 @@ class Intake:
         if order.promise_id is not None and kept.outcome is Outcome.NEW:
             tell_if_lost(session, kept.order_id, order.promise_id, self._clock())
         if order.reservation_id and kept.outcome in {Outcome.NEW, Outcome.AMENDMENT}:
-            holds.bind(session, order.reservation_id, kept.order_id, now=self._clock())
+            holds.bind(
+                session,
+                order.reservation_id,
+                kept.order_id,
+                now=self._clock(),
+                expires=kept.outcome is Outcome.AMENDMENT,
+            )
         return Accepted(
             kept.outcome, kept.order_id, kept.version, kept.workflow_id, kept.reason or ""
         )
