@@ -1,5 +1,6 @@
 """The order as intake accepts it (DESIGN section 4), and the checks that need only itself."""
 
+import re
 from collections import Counter
 from decimal import Decimal
 from enum import StrEnum
@@ -12,6 +13,9 @@ from domain.values import Id, Model, Money, PositiveMoney, Quantity, Text, UtcTi
 
 MAX_LINES = 1_000
 MAX_DOCUMENT_BYTES = 1_000_000
+AS_ORDERED = "as_ordered"
+"""The line's attribute that keeps what was ordered, where intake changed units or broke a kit."""
+_COMPONENT_ID = re.compile(r"(.+)-k[0-9]+")
 
 
 class OrderType(StrEnum):
@@ -110,6 +114,17 @@ class OrderLine(Model):
     keep_together: Id | None = None
     attributes: dict[str, Any] = Field(default_factory=dict)
 
+    @property
+    def kit_in_id(self) -> str | None:
+        """The kit's line that the id names, as those of components do (`domain.kits`)."""
+        named = _COMPONENT_ID.fullmatch(self.line_id)
+        return None if named is None else named[1]
+
+    @property
+    def is_component(self) -> bool:
+        """Whether it came from its parent, a kit's line."""
+        return self.parent_line_id is not None and self.parent_line_id == self.kit_in_id
+
 
 class Charge(Model):
     """An amount on the order that is no product: shipping, gift wrap, a fee."""
@@ -165,7 +180,8 @@ class Order(Model):
         lines = [line.line_id for line in self.lines]
         _refuse_repeats("ship_groups: id", groups)
         _refuse_repeats("lines: line_id", lines)
-        known_groups, known_lines = set(groups), set(lines)
+        kits = {line.parent_line_id for line in self.lines if line.is_component}
+        known_groups, known_lines = set(groups), {*lines, *kits}
         for position, line in enumerate(self.lines):
             if line.ship_group not in known_groups:
                 raise ValueError(f"lines.{position}.ship_group: no ship group '{line.ship_group}'")

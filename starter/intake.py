@@ -5,6 +5,8 @@ while discount, tax and the line's total stay what they were. Where the price of
 divide into whole minor units, the unit price is rounded up and the excess goes to the line's
 discount (2 cases of 12 at 25.00 are 24 at 2.09 less 0.16), so the total never changes. What was
 ordered stays readable in the line's attribute `as_ordered`.
+
+Kits: a kit's line becomes lines of its components (`domain.kits`), its money on the first of them.
 """
 
 import hashlib
@@ -12,7 +14,6 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Any
 
 from pydantic import ValidationError
@@ -20,11 +21,12 @@ from pydantic_core import from_json
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
+from domain import kits
 from domain.catalogue import Product, UnknownUnitError, to_base_units
 from domain.errors import RetryableError, UnknownReferenceError
 from domain.money import minor_units
 from domain.network import Connection, ConnectionClass, Network, Node
-from domain.orders import Method, Order, OrderLine
+from domain.orders import AS_ORDERED, MAX_LINES, Method, Order, OrderLine
 from domain.values import MAX_QUANTITY
 from integrations import capture as vendors
 from integrations.errors import QuarantineError
@@ -36,7 +38,6 @@ from store import orders as order_store
 from store.engine import reading, transaction
 from store.orders import Outcome
 
-AS_ORDERED = "as_ordered"
 MOST_REASON = 1_000
 
 
@@ -119,6 +120,18 @@ class Known:
             self._products = read if len(cached) > self._MOST_PRODUCTS else {**cached, **read}
         return found
 
+    def with_components(self, session: Session, skus: Iterable[str]) -> dict[str, Product]:
+        """Like `products`, and those that the kits among them are made of."""
+        found: dict[str, Product] = {}
+        asked: set[str] = set()
+        wanted = set(skus)
+        while wanted:
+            read = self.products(session, wanted)
+            asked |= wanted
+            found |= read
+            wanted = {part.sku for x in read.values() for part in x.components} - asked
+        return found
+
 
 class Reference:
     """Network and catalogue as last read, shared by the threads of a process."""
@@ -146,11 +159,11 @@ class Reference:
 
 
 def normalise(order: Order, products: Mapping[str, Product], nodes: Mapping[str, Node]) -> Order:
-    """The order in base units, its SKUs, units and nodes known.
+    """The order in base units without kits, its SKUs, units and nodes known.
 
     Raises InvalidDocumentError naming every line and group that refers to something unknown.
     """
-    errors = list(_node_errors(order, nodes))
+    errors = [*_node_errors(order, nodes), *_line_id_errors(order, products)]
     places = minor_units(order.currency)
     lines: list[OrderLine] = []
     for position, line in enumerate(order.lines):
@@ -159,14 +172,43 @@ def normalise(order: Order, products: Mapping[str, Product], nodes: Mapping[str,
             errors.append(FieldError(f"lines.{position}.sku", f"no product '{line.sku}'"))
             continue
         try:
-            lines.append(in_base_units(line, product, places))
+            lines += _normal_lines(line, products, places)
         except UnknownUnitError as error:
             errors.append(FieldError(f"lines.{position}.ordered_uom", str(error)))
+        except kits.KitError as error:
+            errors.append(FieldError(f"lines.{position}", f"the kit '{line.sku}': {error}"))
         except ValueError as error:
             errors.append(FieldError(f"lines.{position}.quantity", str(error)))
+    if len(lines) > MAX_LINES:
+        message = f"{len(lines)} with the components of kits: at most {MAX_LINES}"
+        errors.append(FieldError("lines", message))
     if errors:
         raise InvalidDocumentError(errors)
     return order.model_copy(update={"lines": tuple(lines)})
+
+
+def _line_id_errors(order: Order, products: Mapping[str, Product]) -> Iterator[FieldError]:
+    """Lines that could be taken for a kit's components."""
+    ids = {line.line_id for line in order.lines}
+    broken = {x.line_id for x in order.lines if x.sku in products and products[x.sku].components}
+    for position, line in enumerate(order.lines):
+        if line.parent_line_id is not None and line.parent_line_id not in ids:
+            message = f"no line '{line.parent_line_id}'"
+            yield FieldError(f"lines.{position}.parent_line_id", message)
+        if line.kit_in_id in broken:
+            message = f"stands for a component of line '{line.kit_in_id}', a kit"
+            yield FieldError(f"lines.{position}.line_id", message)
+
+
+def _normal_lines(
+    line: OrderLine, products: Mapping[str, Product], places: int
+) -> tuple[OrderLine, ...]:
+    product = products[line.sku]
+    parts = kits.parts_of(product, products.get)
+    if not parts:
+        return (in_base_units(line, product, places),)
+    ordered = to_base_units(product, line.quantity, line.ordered_uom)
+    return kits.broken(line, ordered, parts, places)
 
 
 def in_base_units(line: OrderLine, product: Product, places: int) -> OrderLine:
@@ -179,9 +221,6 @@ def in_base_units(line: OrderLine, product: Product, places: int) -> OrderLine:
         return line
     if quantity > MAX_QUANTITY:
         raise ValueError(f"{quantity} base units are more than {MAX_QUANTITY}")
-    total = line.unit_price * line.quantity
-    minor_total = int(total.scaleb(places))
-    unit_price = Decimal(-(-minor_total // quantity)).scaleb(-places)
     as_ordered = {
         "quantity": line.quantity,
         "uom": line.ordered_uom,
@@ -189,9 +228,7 @@ def in_base_units(line: OrderLine, product: Product, places: int) -> OrderLine:
     }
     return line.model_copy(
         update={
-            "quantity": quantity,
-            "unit_price": unit_price,
-            "discount": line.discount + (unit_price * quantity - total),
+            **kits.priced(line, quantity, places),
             "attributes": {**line.attributes, AS_ORDERED: as_ordered},
         }
     )
@@ -229,14 +266,14 @@ class Intake:
         engine: Engine,
         reference: Reference,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-        settle_promises: Callable[[], None] = lambda: None,
+        settle_promise: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Accept into that database, checking against that catalogue and network.
 
-        `settle_promises` waits until this process's promises are written: an order may name one.
+        `settle_promise` has a promise of this process written: an order may name one.
         """
         self._engine = engine
-        self._settle_promises = settle_promises
+        self._settle_promise = settle_promise
         self._reference = reference
         self._clock = clock
 
@@ -251,7 +288,7 @@ class Intake:
         """Like `accept`, for a document that was parsed already."""
         sent = order_store.content_hash(order)
         if order.promise_id is not None:
-            self._settle_promises()
+            self._settle_promise(order.promise_id)
         with reading(self._engine) as session:
             order = self.checked(session, order)
         with transaction(self._engine) as session:
@@ -270,13 +307,19 @@ class Intake:
         if order.promise_id is not None and kept.outcome is Outcome.NEW:
             tell_if_lost(session, kept.order_id, order.promise_id, self._clock())
         if order.reservation_id and kept.outcome in {Outcome.NEW, Outcome.AMENDMENT}:
-            holds.bind(session, order.reservation_id, kept.order_id, now=self._clock())
+            holds.bind(
+                session,
+                order.reservation_id,
+                kept.order_id,
+                now=self._clock(),
+                expires=kept.outcome is Outcome.AMENDMENT,
+            )
         return Accepted(
             kept.outcome, kept.order_id, kept.version, kept.workflow_id, kept.reason or ""
         )
 
     def checked(self, session: Session, order: Order) -> Order:
-        """The order in base units, all it refers to known. Raises InvalidDocumentError."""
+        """The order as `normalise` gives it. Raises InvalidDocumentError."""
         known = self._reference.known(session)
         network = known.network
         if order.currency != network.base_currency:
@@ -284,7 +327,7 @@ class Intake:
             if order.currency not in rates:
                 message = f"no exchange rate from {order.currency} to {network.base_currency}"
                 raise InvalidDocumentError([FieldError("currency", message)])
-        products = known.products(session, {line.sku for line in order.lines})
+        products = known.with_components(session, {line.sku for line in order.lines})
         return normalise(order, products, known.nodes)
 
 

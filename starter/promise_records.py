@@ -1,8 +1,9 @@
 """Keeping promises without making the shopper wait: one thread writes them in batches.
 
-The queue is bounded: when it is full, the caller writes its own promise. What is in it is written
-before the process ends; a killed process loses at most what it answered in the last moments, and an
-order that names such a promise is treated as one that names none.
+The queue is bounded: when it is full, the caller writes its own promise. Whoever needs one that is
+not written yet writes it at once. What is in the queue is written before the process ends; a killed
+process loses at most what it answered in the last moments, and an order that names such a promise
+is promised afresh (lost_promises.py).
 """
 
 import logging
@@ -45,6 +46,8 @@ class PromiseRecords:
         self._engine = engine
         self._clock = clock
         self._waiting: queue.Queue[Promise] = queue.Queue(most_waiting)
+        self._unwritten: dict[str, Promise] = {}
+        """Of each decision id, the promise that `put` took and nobody wrote yet."""
         self._thread: threading.Thread | None = None
         self._ended = threading.Event()
         self._networks: set[str] = set()
@@ -72,16 +75,21 @@ class PromiseRecords:
         """Take a promise to write soon; False when the caller has to `write` it."""
         if self._thread is None:
             return False
+        self._unwritten.update((one.decision_id, promise) for one in promise.decided)
         try:
             self._waiting.put_nowait(promise)
         except queue.Full:
+            self._no_longer_waits(promise)
             return False
         return True
 
-    def settle(self) -> None:
-        """Wait until what was put before is written (or the database refuses to write)."""
-        if self._thread is not None:
-            self._waiting.join()
+    def settle(self, decision_id: str) -> None:
+        """Write the promise of that decision now, if it still waits; it waits for no other."""
+        promise = self._unwritten.get(decision_id)
+        if promise is not None:
+            # The thread writes it too, which changes nothing.
+            self.write([promise])
+            self._no_longer_waits(promise)
 
     def write(self, promises: Sequence[Promise]) -> None:
         """Write promises now."""
@@ -122,8 +130,12 @@ class PromiseRecords:
                 self._forget()
             if batch:
                 self._write_at_last(batch)
-                for _ in batch:
-                    self._waiting.task_done()
+                for promise in batch:
+                    self._no_longer_waits(promise)
+
+    def _no_longer_waits(self, promise: Promise) -> None:
+        for one in promise.decided:
+            self._unwritten.pop(one.decision_id, None)
 
     def _next_batch(self) -> list[Promise]:
         try:
@@ -147,8 +159,18 @@ class PromiseRecords:
                 if self._ended.wait(_RETRY_SECONDS):
                     log.warning("%d promises were not written", len(batch))
                     return
+            except Exception:
+                log.exception("%d promises cannot be packed", len(batch))
+                self._write_each(batch)
+                return
             else:
                 return
+
+    def _write_each(self, batch: list[Promise]) -> None:
+        """Leave out the one that cannot be packed."""
+        if len(batch) > 1:
+            for promise in batch:
+                self._write_at_last([promise])
 
     def _forget(self) -> None:
         try:

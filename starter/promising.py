@@ -5,7 +5,7 @@ decisions: what was asked, and alternatives (other methods, nearest stores, one 
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import NamedTuple
@@ -13,9 +13,9 @@ from uuid import uuid4
 
 import numpy as np
 
-from domain.catalogue import SupplyMode, UnknownUnitError, to_base_units
+from domain.catalogue import SupplyMode
 from domain.orders import Method
-from domain.planning import NoRateError, place_of, to_base
+from domain.planning import place_of
 from domain.routing.decision import (
     Decision,
     DecisionRequest,
@@ -27,11 +27,10 @@ from domain.routing.decision import (
 from domain.routing.facts import KernelFacts, SkuStock
 from domain.routing.policy import RoutingPolicy
 from domain.routing.solve import decide_on
-from domain.values import MAX_QUANTITY, MICROS
-from starter.api.problems import FieldError, InvalidDocumentError
 from starter.api.promise_body import PromiseBody, PromiseGroup
 from starter.lost_promises import prefix_of
 from starter.nearest_stores import nearest_stores
+from starter.promise_lines import Asked
 from store.view import AvailabilityView
 
 
@@ -65,6 +64,8 @@ class Promise:
     chosen: int | None
     now: datetime
     kernel_seconds: float
+    kit_of: Mapping[str, str]
+    """Line id of a component -> line id of the kit that was asked for."""
 
     @property
     def chosen_offer(self) -> Offer | None:
@@ -90,17 +91,15 @@ class _Variant(NamedTuple):
 
 def promise(
     body: PromiseBody,
+    asked: Asked,
     view: AvailabilityView,
     policy_version: str,
     policy: RoutingPolicy,
     exclusions: Sequence[Exclusion],
     now: datetime,
 ) -> Promise:
-    """Decide every way to get the items.
-
-    Raises InvalidDocumentError naming unknown SKUs, units, nodes and currencies.
-    """
-    lines = _lines(body, view)
+    """Decide every way to get the items, which are `asked` in the kernel's terms."""
+    lines = asked.lines
     facts = view.facts([line.sku for line in lines], body.channel, now)
     promise_id = f"{prefix_of(body.purpose)}{uuid4().hex}"
     variants = _variants(body, lines, facts, exclusions, now)
@@ -136,6 +135,7 @@ def promise(
         chosen=chosen,
         now=now,
         kernel_seconds=kernel.seconds,
+        kit_of=asked.kit_of,
     )
 
 
@@ -209,54 +209,6 @@ def _option_id(variant: _Variant, option: Option) -> str:
     if variant.method == Method.PICKUP.value:
         return variant.label
     return f"{variant.label}:{option.service_level.value}"
-
-
-def _lines(body: PromiseBody, view: AvailabilityView) -> tuple[RequestLine, ...]:
-    """The items in base units, priced in the base currency."""
-    errors = [
-        FieldError(f"ship_groups.{position}.node_id", f"no node '{group.node_id}'")
-        for position, group in enumerate(body.groups)
-        if group.node_id is not None and group.node_id not in view.network.index
-    ]
-    currency = body.currency or view.network.base_currency
-    lines: list[RequestLine] = []
-    for position, item in enumerate(body.items):
-        product = view.product(item.sku)
-        if product is None:
-            errors.append(FieldError(f"items.{position}.sku", f"no product '{item.sku}'"))
-            continue
-        try:
-            quantity = to_base_units(product, item.quantity, item.ordered_uom)
-            price = to_base(
-                item.unit_price,
-                currency,
-                view.network.base_currency,
-                view.network.exchange_rates,
-            )
-        except UnknownUnitError as error:
-            errors.append(FieldError(f"items.{position}.ordered_uom", str(error)))
-            continue
-        except NoRateError as error:
-            raise InvalidDocumentError([FieldError("currency", str(error))]) from error
-        if quantity > MAX_QUANTITY:
-            message = f"{quantity} base units are more than {MAX_QUANTITY}"
-            errors.append(FieldError(f"items.{position}.quantity", message))
-            continue
-        lines.append(
-            RequestLine(
-                line_id=item.line_id or str(position + 1),
-                sku=item.sku,
-                quantity=quantity,
-                ship_group=item.ship_group,
-                keep_together=item.keep_together,
-                unit_price_micros=int(price * MICROS * item.quantity / quantity),
-            )
-        )
-    if len({line.line_id for line in lines}) != len(lines):
-        errors.append(FieldError("items", "a line_id stands more than once"))
-    if errors:
-        raise InvalidDocumentError(errors)
-    return tuple(lines)
 
 
 def _variants(

@@ -20,8 +20,11 @@ from store.engine import transaction
 MOST_CHANGES = 20_000
 """More than that at once is read quicker by loading everything again."""
 KEPT_SECONDS = 600.0
-"""How long changes are kept. Who did not look for half of it must load everything again."""
+"""How long changes are kept. Who was away for longer must load everything again."""
 _PRUNED_AT_ONCE = 5_000
+_PRUNED = "pruned"
+"""Topic of the row that says up to which place, its `sku`, changes were deleted. A follower whose
+clock stood still with its machine learns from it what it missed."""
 
 _PLACE = {
     # The sequence, not the greatest row: pruned rows still count.
@@ -40,15 +43,29 @@ _SINCE = {
         "CAST(CAST(xid AS text) AS xid8), CAST(:place AS pg_snapshot)) LIMIT :most"
     ),
 }
+_OLD = {
+    "sqlite": "id <= CAST(:place AS INTEGER)",
+    "postgresql": "xid < CAST(CAST(pg_snapshot_xmin(CAST(:place AS pg_snapshot)) AS text)"
+    " AS bigint)",
+}
 _PRUNE = {
+    dialect: text(
+        "DELETE FROM changes WHERE id IN (SELECT id FROM changes"  # noqa: S608 (own words)
+        f" WHERE {old} AND topic <> '{_PRUNED}' ORDER BY {order} LIMIT :most)"
+    )
+    for (dialect, old), order in zip(_OLD.items(), ("id", "xid"), strict=True)
+}
+_PRUNE_MARKS = {
+    dialect: text(f"DELETE FROM changes WHERE {old} AND topic = '{_PRUNED}'")  # noqa: S608
+    for dialect, old in _OLD.items()
+}
+_MARK = {
     "sqlite": text(
-        "DELETE FROM changes WHERE id IN"
-        " (SELECT id FROM changes WHERE id <= CAST(:place AS INTEGER) ORDER BY id LIMIT :most)"
+        f"INSERT INTO changes (xid, topic, sku, node_id) VALUES (0, '{_PRUNED}', :end, '')"  # noqa: S608
     ),
     "postgresql": text(
-        "DELETE FROM changes WHERE id IN (SELECT id FROM changes WHERE"
-        " xid < CAST(CAST(pg_snapshot_xmin(CAST(:place AS pg_snapshot)) AS text) AS bigint)"
-        " ORDER BY xid LIMIT :most)"
+        "INSERT INTO changes (xid, topic, sku, node_id) VALUES"  # noqa: S608
+        f" (CAST(CAST(pg_current_xact_id() AS text) AS bigint), '{_PRUNED}', :end, '')"
     ),
 }
 
@@ -63,7 +80,10 @@ class Change(NamedTuple):
 
 @dataclass(frozen=True)
 class News:
-    """What changed since a place, and the place reached; `changes` None: too much to name."""
+    """What changed since a place, and the place reached.
+
+    `changes` is None where it is too much to name, or some of it was pruned.
+    """
 
     place: str
     changes: frozenset[Change] | None
@@ -87,7 +107,11 @@ def news_since(connection: Connection, place: str) -> News:
     rows = connection.execute(_SINCE[dialect], {"place": place, "most": MOST_CHANGES + 1}).all()
     if len(rows) > MOST_CHANGES:
         return News(reached, None)
-    return News(reached, frozenset(Change(*row) for row in rows))
+    found = frozenset(Change(*row) for row in rows)
+    marks = {change for change in found if change.topic == _PRUNED}
+    if any(int(mark.sku) > _seen_to(place) for mark in marks):
+        return News(reached, None)
+    return News(reached, found - marks)
 
 
 def has_passed(place: str, other: str) -> bool:
@@ -98,6 +122,11 @@ def has_passed(place: str, other: str) -> bool:
     second, second_open = _parsed(other)
     # What the other look saw are the transactions below its end that were not running then.
     return first >= second and all(xid >= second or xid in second_open for xid in first_open)
+
+
+def _seen_to(place: str) -> int:
+    """Where what a look at that place saw without any gap ends."""
+    return int(place.split(":")[0])
 
 
 def _parsed(snapshot: str) -> tuple[int, frozenset[int]]:
@@ -133,6 +162,9 @@ def delete_before(engine: Engine, place: str) -> int:
         with transaction(engine) as session:
             parameters: dict[str, Any] = {"place": place, "most": _PRUNED_AT_ONCE}
             count = changed(session, _PRUNE[engine.dialect.name], parameters)
+            if count:
+                session.execute(_PRUNE_MARKS[engine.dialect.name], {"place": place})
+                session.execute(_MARK[engine.dialect.name], {"end": str(_seen_to(place))})
         deleted += count
         if count < _PRUNED_AT_ONCE:
             return deleted

@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from domain.routing.decision import Exclusion
 from domain.routing.policy import RoutingPolicy
 from store import policies
-from store.changes import KEPT_SECONDS, Pruner, has_passed, news_since, place_of
+from store.changes import Pruner, has_passed, news_since, place_of
 from store.engine import reading
 from store.view import EMPTY, AvailabilityView
 from store.view_check import Checker
@@ -153,7 +153,7 @@ class Following:
 
     def _look(self, connection: Connection) -> None:
         view, seconds, now = self._view, time.monotonic(), self._clock()
-        if not self._is_trusted or seconds - self._looked_at > KEPT_SECONDS / 2:
+        if not self._is_trusted:
             self._policies = {}
             view = read_view(connection, now)
         else:

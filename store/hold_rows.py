@@ -43,11 +43,12 @@ _OF_HOLDS = given(
     " ORDER BY h.hold_id, l.line_id, l.node_id",
     {"hold_id": "text"},
 )
-# Whoever is just extending or ending such a hold is passed over: neither waits for the other.
+# Whoever is just extending or ending such a hold is passed over: neither waits for the other. One
+# that an order has is left to the schedule: that order may be giving it up in this transaction.
 _EXPIRED_AT = given(
     f"SELECT {_LINE} FROM {{given}} CROSS JOIN hold_lines l JOIN cart_holds h"  # noqa: S608 (own names)
     " ON h.hold_id = l.hold_id WHERE l.sku = w.sku AND l.node_id = w.node_id AND l.counted"
-    " AND h.ended IS NULL AND h.expires_at <= w.at ORDER BY h.hold_id",
+    " AND h.ended IS NULL AND h.order_id IS NULL AND h.expires_at <= w.at ORDER BY h.hold_id",
     {"sku": "text", "node_id": "text", "at": "time"},
     locking=" FOR UPDATE OF h SKIP LOCKED",
 )

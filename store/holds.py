@@ -2,7 +2,8 @@
 
 An order that names its cart's hold binds it when it is accepted: from then on the hold does not
 expire, routing counts its units as the order's own, and reserving the order's first plan gives it
-up in the same transaction. Where the order is never reserved, its end gives the units back.
+up in the same transaction. Where the order is never reserved, its end gives the units back. A hold
+that only a later version of the order names still expires: that version may need no new plan.
 """
 
 from collections.abc import Iterable, Sequence
@@ -64,7 +65,8 @@ _EXTEND = statement(
     "UPDATE cart_holds SET expires_at = :expires_at WHERE hold_id = :hold_id", "cart_holds"
 )
 _BIND = statement(
-    "UPDATE cart_holds SET order_id = :order_id, expires_at = NULL WHERE hold_id = :hold_id"
+    "UPDATE cart_holds SET order_id = :order_id, expires_at = CASE WHEN :expires"
+    " THEN expires_at ELSE NULL END WHERE hold_id = :hold_id"
     " AND order_id IS NULL AND ended IS NULL AND expires_at > :expires_at",
     "cart_holds",
 )
@@ -100,7 +102,7 @@ class HeldItem(Model):
 
 
 class CartHold(Model):
-    """A hold as it is now. Bound to an order it does not expire; ended, it holds nothing."""
+    """A hold as it is now. Bound to a new order it does not expire; ended, it holds nothing."""
 
     hold_id: str
     channel: str = ""
@@ -187,15 +189,20 @@ def expire(session: Session, *, now: datetime, limit: int = 100) -> int:
     return len(expired)
 
 
-def bind(session: Session, hold_id: str, order_id: str, *, now: datetime) -> None:
+def bind(
+    session: Session, hold_id: str, order_id: str, *, now: datetime, expires: bool = False
+) -> None:
     """Let the order have what its cart holds, and note on its timeline what became of that.
 
-    The hold does not expire from now on. One that is over, unknown or another order's changes
+    The hold does not expire from now on, unless it is told to: for a change of an order, which may
+    come to nothing that has to be planned. One that is over, unknown or another order's changes
     nothing: the order goes on without it.
     """
-    bound = {"hold_id": hold_id, "order_id": order_id, "expires_at": now}
+    bound = {"hold_id": hold_id, "order_id": order_id, "expires_at": now, "expires": expires}
     if changed(session, _BIND, bound):
         said = "The cart's reservation is kept for this order"
+        if expires:
+            said = f"{said} until its time is over"
     else:
         found = session.execute(_READ_HEAD, {"hold_id": hold_id}).mappings().one_or_none()
         if found is not None and found["order_id"] == order_id:

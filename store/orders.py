@@ -58,9 +58,10 @@ _INSERT_VERSION = statement(
     "order_versions",
 )
 _PUT_LINE = statement(
-    "INSERT INTO order_lines (order_id, line_id, position, sku, ship_group, ordered, "  # noqa: S608
+    "INSERT INTO order_lines (order_id, line_id, parent_line_id, position, sku, ship_group,"  # noqa: S608
+    " ordered, "
     + ", ".join(_BUCKETS)
-    + ") VALUES (:order_id, :line_id, :position, :sku, :ship_group, :ordered, "
+    + ") VALUES (:order_id, :line_id, :parent_line_id, :position, :sku, :ship_group, :ordered, "
     + ", ".join(f":{bucket}" for bucket in _BUCKETS)
     + ")",
     "order_lines",
@@ -167,9 +168,10 @@ class Acceptance(Model):
 
 
 class LinePage(Model):
-    """One line and where its units are."""
+    """One line and where its units are; its parent is the kit it is a component of, or as sent."""
 
     line_id: str
+    parent_line_id: str | None = None
     sku: str
     ship_group: str
     quantities: LineQuantities
@@ -648,6 +650,7 @@ def _new_lines(order: Order, line_ids: set[str]) -> list[dict[str, Any]]:
             **dict.fromkeys(_BUCKETS, 0),
             "order_id": order.order_id,
             "line_id": line.line_id,
+            "parent_line_id": line.parent_line_id,
             "position": position,
             "sku": line.sku,
             "ship_group": line.ship_group,
@@ -684,6 +687,7 @@ def _line_page(line: Mapping[Any, Any], fulfillments: list[FulfillmentPage]) -> 
     stored = LineQuantities(**{name: line[name] for name in LineQuantities.model_fields})
     return LinePage(
         line_id=line["line_id"],
+        parent_line_id=line["parent_line_id"],
         sku=line["sku"],
         ship_group=line["ship_group"],
         quantities=_with_progress(line["line_id"], stored, fulfillments),

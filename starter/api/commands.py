@@ -14,6 +14,7 @@ from fastapi.responses import JSONResponse
 from pydantic import Field
 from sqlalchemy.orm import Session
 
+from domain.kits import OrderedKit, ordered_kits
 from domain.orders import Address, Method, Order
 from domain.stages import Attention, Choice
 from domain.values import ID_PATTERN, DerivedId, Id, Model, Text, UtcTime
@@ -75,7 +76,10 @@ class _Words:
 
 
 class CancelBody(Model):
-    """Cancel those units, or with `"all"` (or nothing said) whatever can still be cancelled."""
+    """Cancel those units, or with `"all"` (or nothing said) whatever can still be cancelled.
+
+    Of a kit's line the quantity is kits, and means all their components.
+    """
 
     request_id: RequestId | None = None
     lines: Annotated[tuple[CancelLine, ...], Field(min_length=1)] | Literal["all"] | None = None
@@ -150,8 +154,7 @@ def cancel(
     request_id = request_id_of(request, body.request_id)
 
     def build(session: Session, order: Order, _: OrderPage) -> Cancel:
-        lines = body.lines if isinstance(body.lines, tuple) else None
-        _refuse_units_not_ordered(order, lines or ())
+        lines = _ordered_units(order, body.lines) if isinstance(body.lines, tuple) else None
         words = _Words(session, services, order_id, request_id, caller.name)
         reason = words.apart("cancel", body.reason)
         return Cancel(request_id=request_id, lines=lines, reason=reason, actor=caller.name)
@@ -159,21 +162,28 @@ def cancel(
     return ask(services, order_id, "cancel", request_id, build)
 
 
-def _refuse_units_not_ordered(order: Order, lines: tuple[CancelLine, ...]) -> None:
+def _ordered_units(order: Order, lines: tuple[CancelLine, ...]) -> tuple[CancelLine, ...]:
+    """The units to cancel; those of a kit's line are its components' units in so many kits.
+
+    Raises InvalidDocumentError for lines and units that were not ordered.
+    """
     ordered = {line.line_id: line.quantity for line in order.lines}
-    seen: set[str] = set()
+    kits = ordered_kits(order)
+    found: dict[str, int] = {}
     errors = []
     for position, line in enumerate(lines):
-        if line.line_id not in ordered:
+        kit = kits.get(line.line_id, OrderedKit(ordered.get(line.line_id, 0), {line.line_id: 1}))
+        if not kit.kits:
             errors.append(FieldError(f"lines.{position}.line_id", f"no line '{line.line_id}'"))
-        elif line.line_id in seen:
+        elif found.keys() & kit.each.keys():
             errors.append(FieldError(f"lines.{position}.line_id", "stands more than once"))
-        elif line.quantity > ordered[line.line_id]:
-            message = f"only {ordered[line.line_id]} units are ordered"
+        elif line.quantity > kit.kits:
+            message = f"only {kit.kits} {'kits' if line.line_id in kits else 'units'} are ordered"
             errors.append(FieldError(f"lines.{position}.quantity", message))
-        seen.add(line.line_id)
+        found |= {line_id: each * line.quantity for line_id, each in kit.each.items()}
     if errors:
         raise InvalidDocumentError(errors)
+    return tuple(CancelLine(line_id=x, quantity=units) for x, units in found.items())
 
 
 @router.post(

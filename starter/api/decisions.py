@@ -21,7 +21,7 @@ router = APIRouter(prefix="/decisions", tags=["decisions"])
 
 def _load(decision_id: str, services: Services, caller: Caller) -> DecisionRecord:
     require(caller, SUPPORT, OPERATIONS, ANALYST, INTAKE)
-    services.records.settle()
+    services.records.settle(decision_id)
     with reading(services.engine) as session:
         return decisions.load_decision(session, decision_id)
 

@@ -6,6 +6,7 @@ checkout, a scope whose policy was not asked for yet, and the check of an API ke
 """
 
 import asyncio
+from collections.abc import Mapping
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -26,6 +27,7 @@ from starter.api.context import Services, body_as, json_body, read_body, service
 from starter.api.problems import FieldError, InvalidDocumentError
 from starter.api.promise_body import HoldBody, PromiseBody
 from starter.auth import ANALYST, INTAKE, OPERATIONS, SUPPORT, Caller, require
+from starter.promise_lines import asked_of
 from starter.promising import Offer, Promise
 from store import decisions, holds
 from store.engine import transaction
@@ -81,9 +83,10 @@ def _decide(
 ) -> Promise:
     now = services.clock()
     view = services.following.view()
-    exclusions = services.following.exclusions([item.sku for item in body.items], now)
+    asked = asked_of(body, view)
+    exclusions = services.following.exclusions([line.sku for line in asked.lines], now)
     version, policy = known
-    return promising.promise(body, view, version, policy, (*exclusions, *refused), now)
+    return promising.promise(body, asked, view, version, policy, (*exclusions, *refused), now)
 
 
 def _promise_from_database(services: Services, body: PromiseBody) -> Response:
@@ -159,7 +162,9 @@ def _response(services: Services, made: Promise, held: CartHold | None) -> Respo
         "snapshot_id": main.decision.snapshot_id,
         "currency": main.facts.network.base_currency,
         "chosen": made.chosen,
-        "options": _with_confidence(services, made, [_option(offer) for offer in made.offers]),
+        "options": _with_confidence(
+            services, made, [_option(offer, made.kit_of) for offer in made.offers]
+        ),
         "links": {"decision": f"{services.settings.base_url}/v1/decisions/{made.promise_id}"},
     }
     if held is not None:
@@ -194,7 +199,7 @@ def _with_confidence(
     return options
 
 
-def _option(offer: Offer) -> dict[str, Any]:
+def _option(offer: Offer, kit_of: Mapping[str, str]) -> dict[str, Any]:
     option: Option = offer.option
     return {
         "option_id": offer.option_id,
@@ -204,31 +209,35 @@ def _option(offer: Offer) -> dict[str, Any]:
         "deliver_at": option.deliver_at,
         "order_by": option.order_by,
         "cost": cost_text(option.cost_micros),
-        "shipments": [_shipment(shipment) for shipment in option.shipments],
+        "shipments": [_shipment(shipment, kit_of) for shipment in option.shipments],
         "missing": [
-            {"line_id": x.line_id, "sku": x.sku, "quantity": x.quantity, "reason": x.reason}
+            _units(x.line_id, x.sku, x.quantity, kit_of) | {"reason": x.reason}
             for x in option.missing
         ],
         "decision_id": offer.decision_id,
     }
 
 
-def _shipment(shipment: PlannedShipment) -> dict[str, Any]:
+def _shipment(shipment: PlannedShipment, kit_of: Mapping[str, str]) -> dict[str, Any]:
     return {
         "node_id": shipment.node_id,
         "ship_group": shipment.ship_group,
         "method": shipment.method,
         "service_id": shipment.service_id,
-        "items": [
-            {"line_id": x.line_id, "sku": x.sku, "quantity": x.quantity}
-            for x in shipment.assignments
-        ],
+        "items": [_units(x.line_id, x.sku, x.quantity, kit_of) for x in shipment.assignments],
         "ship_at": shipment.ship_at,
         "deliver_at": shipment.deliver_at,
         "order_by": shipment.order_by,
         "cost": cost_text(shipment.cost_micros),
         "distance_km": shipment.distance_km,
     }
+
+
+def _units(line_id: str, sku: str, quantity: int, kit_of: Mapping[str, str]) -> dict[str, Any]:
+    """Units of an item; of a kit's component also the item that is the kit."""
+    told = {"line_id": line_id, "sku": sku, "quantity": quantity}
+    kit = kit_of.get(line_id)
+    return told if kit is None else told | {"parent_line_id": kit}
 
 
 def cost_text(cost_micros: int) -> str:

@@ -20,7 +20,7 @@ from starter.api.context import (
     json_body,
 )
 from starter.api.problems import FieldError, InvalidDocumentError
-from starter.auth import INTAKE, require
+from starter.auth import INTAKE, OPERATIONS, SUPPORT, require
 from store import holds
 from store.engine import reading, transaction
 from store.holds import CartHold, HoldItem
@@ -84,6 +84,7 @@ def hold_for_cart(raw: RawBody, services: TheServices, caller: TheCaller) -> JSO
 @router.get("/reservations/{reservation_id}")
 def show_hold(reservation_id: PathId, services: TheServices, caller: TheCaller) -> JSONResponse:
     """What a cart's hold has, until when; how it ended."""
+    require(caller, INTAKE, SUPPORT, OPERATIONS)
     with reading(services.engine) as session:
         return JSONResponse(_shown(holds.load(session, reservation_id)))
 

@@ -83,6 +83,7 @@ class OrderLineRow(SQLModel, table=True):
     __tablename__ = "order_lines"
     order_id: str = Field(primary_key=True, foreign_key="orders.order_id")
     line_id: str = Field(primary_key=True)
+    parent_line_id: str | None = None
     position: int
     sku: str
     ship_group: str

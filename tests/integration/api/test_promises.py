@@ -353,8 +353,8 @@ async def test_a_checkout_is_written_before_it_is_answered(
     app: FastAPI, shops: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with running(app) as api:
-        await ask(api, methods=["ship"])  # reads the policy once
-        await asyncio.to_thread(app.state.services.records.settle)
+        first = await ask(api, methods=["ship"])  # reads the policy once
+        await asyncio.to_thread(app.state.services.records.settle, first["promise_id"])
         monkeypatch.setattr(PromiseRecords, "put", lambda *_: pytest.fail("written behind"))
         before = kept(shops)
         await ask(api, purpose="checkout", methods=["ship"])
@@ -400,9 +400,9 @@ async def test_a_promise_reads_no_database_once_its_policy_is_known(
     app: FastAPI, shops: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with running(app) as api:
-        await ask(api)
+        first = await ask(api)
         services = app.state.services
-        await asyncio.to_thread(services.records.settle)
+        await asyncio.to_thread(services.records.settle, first["promise_id"])
         services.following.stop()  # its thread reads too
         monkeypatch.setattr(type(services.following), "reads_nothing", True)
         monkeypatch.setattr(services.following, "view", lambda: services.following._view)

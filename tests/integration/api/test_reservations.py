@@ -162,6 +162,30 @@ async def test_an_accepted_order_keeps_its_carts_hold_and_a_second_order_gets_no
     )
 
 
+async def test_a_hold_that_a_changed_order_names_is_its_own_and_ends_with_its_time(
+    api: httpx.AsyncClient, filled: Engine, clock: Clock
+) -> None:
+    # given
+    await hold(api)
+    await api.post("/v1/orders", json=order_document())
+    # when
+    changed = await api.post("/v1/orders", json=order_document(version=2, reservation_id="cart-1"))
+    # then
+    with transaction(filled) as session:
+        own = holds.own_units(session, "W-1")
+    clock.pass_time(timedelta(minutes=15))
+    with transaction(filled) as session:
+        expired = holds.expire(session, now=clock())
+    assert changed.status_code == 202
+    assert own == {"TEE": {"dc-1": 90}}
+    assert expired == 1
+    assert await available(api) == 100
+    assert (
+        story(filled, "W-1")[-1]
+        == "The cart's reservation is kept for this order until its time is over"
+    )
+
+
 async def test_an_order_whose_hold_is_over_or_unknown_is_accepted_and_says_so(
     api: httpx.AsyncClient, filled: Engine, clock: Clock
 ) -> None:

@@ -81,6 +81,30 @@ async def test_a_role_that_does_not_allow_it_is_refused_and_nothing_is_kept(
     assert rows_of(filled) == before
 
 
+async def test_what_a_cart_holds_is_shown_to_those_who_serve_it_only(
+    keyed: FastAPI, filled: Engine
+) -> None:
+    item = {"node_id": "dc-1", "sku": "TEE", "quantity": 1}
+    answers = {}
+    async with calling(keyed, **{"X-API-Key": key_of(filled, "shop", "intake")}) as shop:
+        held = await shop.post(
+            "/v1/reservations", json={"reservation_id": "cart-1", "items": [item]}
+        )
+    for role in ("intake", "support", "operations", "analyst", "node", "manager"):
+        async with calling(keyed, **{"X-API-Key": key_of(filled, f"a-{role}", role)}) as client:
+            answers[role] = (await client.get("/v1/reservations/cart-1")).status_code
+
+    assert held.status_code == 201
+    assert answers == {
+        "intake": 200,
+        "support": 200,
+        "operations": 200,
+        "analyst": 403,
+        "node": 403,
+        "manager": 403,
+    }
+
+
 async def test_who_acts_is_stamped_from_the_key_and_never_taken_from_the_body(
     keyed: FastAPI, filled: Engine
 ) -> None:

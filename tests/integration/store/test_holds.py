@@ -300,6 +300,28 @@ def test_a_hold_that_an_order_has_cannot_be_given_back_or_extended(engine: Engin
     assert everything(engine) == before
 
 
+def test_a_hold_named_by_a_change_of_an_order_still_ends_when_its_time_is_over(
+    engine: Engine,
+) -> None:
+    # given
+    a_world(engine, {("A", "X"): 3})
+    hold(engine, "cart-1", ("A", "X", 2))
+    with transaction(engine) as session:
+        holds.bind(session, "cart-1", "W-1", now=at(1), expires=True)
+    before = everything(engine)
+    # when: it is over, and the order itself wants more than there is
+    with pytest.raises(ShortageError), transaction(engine) as session:
+        reservations.reserve_plan(
+            session, "W-1", a_plan(("A", "1", "X", 4)), key="k", now=at(10_000)
+        )
+    assert everything(engine) == before
+    with transaction(engine) as session:
+        assert holds.expire(session, now=at(10_000)) == 1
+    # then
+    assert filled(engine, "A", "X") == {"usable": 3}
+    sound(engine)
+
+
 def test_an_order_that_ends_unreserved_gives_its_hold_back(engine: Engine) -> None:
     a_world(engine, {("A", "X"): 3})
     hold(engine, "cart-1", ("A", "X", 2))

@@ -270,8 +270,8 @@ def test_too_much_news_is_read_whole(
     assert plain(following.view()) == as_the_tables_say(engine)
 
 
-def test_who_did_not_look_for_long_reads_everything_again(
-    engine: Engine, following: Following, monkeypatch: pytest.MonkeyPatch
+def test_who_missed_changes_that_were_deleted_reads_everything_again(
+    engine: Engine, following: Following
 ) -> None:
     following.view()
     with transaction(engine) as session:
@@ -279,7 +279,6 @@ def test_who_did_not_look_for_long_reads_everything_again(
     with reading(engine) as session:
         place = place_of(session)
     delete_before(engine, place)
-    monkeypatch.setattr(following_module, "KEPT_SECONDS", 0.0)
     assert plain(following.view()) == as_the_tables_say(engine)
 
 

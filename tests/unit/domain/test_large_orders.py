@@ -26,6 +26,7 @@ from tests.unit.domain.builders import (
     service,
     snapshot,
 )
+from tests.unit.domain.uncompiled import run_uncompiled
 
 Case = tuple[DecisionRequest, Snapshot, RoutingPolicy]
 
@@ -218,3 +219,42 @@ def test_no_level_is_offered_to_a_store_that_is_not_there() -> None:
     decision = decide(asked, facts, policy())
 
     assert [x.missing[0].reason for x in decision.options] == ["no such store"]
+
+
+def test_where_a_day_takes_only_part_of_a_cart_each_way_is_priced_for_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    nodes = (
+        node("A", daily_units=1, services=("ground", "air")),
+        node("B", daily_units=1, services=("ground",)),
+    )
+    facts = snapshot(nodes, {"S": {"A": 1}, "T": {"B": 1}}, services=(service(), EXPRESS))
+    asked = request(line("1", "S"), line("2", "T"), purpose=Purpose.CART)
+    compiled = decide(asked, facts, policy(inbound="never"))
+
+    run_uncompiled(monkeypatch)
+    decision = decide(asked, facts, policy(inbound="never"))
+
+    assert decision == compiled
+    assert sent(plan_of(decision)) == {"A": {"1": 1}, "B": {"2": 1}}
+    assert [x.service_level for x in decision.options] == [ServiceLevel.STANDARD]
+
+
+def test_two_groups_of_a_cart_are_offered_by_every_level_that_serves_both() -> None:
+    facts = snapshot(
+        (node("A", services=("ground", "air")),), {"S": {"A": 2}}, services=(service(), EXPRESS)
+    )
+    asked = request(
+        line("1", "S"),
+        line("2", "S", ship_group="2"),
+        purpose=Purpose.CART,
+        groups=(group(), group("2")),
+    )
+
+    decision = decide(asked, facts, policy())
+
+    assert [x.service_level for x in decision.options] == [
+        ServiceLevel.STANDARD,
+        ServiceLevel.EXPRESS,
+    ]
+    assert [len(x.shipments) for x in decision.options] == [2, 2]
