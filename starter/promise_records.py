@@ -20,7 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from domain.routing.facts import snapshot_of
 from starter.promising import Promise
 from store import decisions
-from store.engine import transaction
+from store.engine import reading, transaction
 
 MOST_WAITING = 2_000
 _AT_ONCE = 50
@@ -29,6 +29,8 @@ _RETRY_SECONDS = 1.0
 UNUSED_KEPT = timedelta(days=30)
 """A promise that no order took is forgotten after that time."""
 _FORGET_SECONDS = 3_600.0
+FORGOTTEN_AT_ONCE = 10_000
+_DELETED_AT_ONCE = 500
 
 log = logging.getLogger(__name__)
 
@@ -126,8 +128,9 @@ class PromiseRecords:
         while not (self._ended.is_set() and self._waiting.empty()):
             batch = self._next_batch()
             if time.monotonic() >= forget_at:
-                forget_at = time.monotonic() + _FORGET_SECONDS
-                self._forget()
+                # What is left is forgotten after the next batch: writing does not wait for it.
+                is_done = self._forget()
+                forget_at = time.monotonic() + (_FORGET_SECONDS if is_done else 0.0)
             if batch:
                 self._write_at_last(batch)
                 for promise in batch:
@@ -172,9 +175,16 @@ class PromiseRecords:
             for promise in batch:
                 self._write_at_last([promise])
 
-    def _forget(self) -> None:
+    def _forget(self) -> bool:
+        """Forget some of the old promises that no order took; whether all are forgotten now."""
         try:
-            with transaction(self._engine) as session:
-                decisions.forget_unused(session, self._clock() - UNUSED_KEPT)
-        except SQLAlchemyError as error:
-            log.warning("old promises cannot be deleted yet: %s", error)
+            with reading(self._engine) as session:
+                before = self._clock() - UNUSED_KEPT
+                found = decisions.unused(session, before, limit=FORGOTTEN_AT_ONCE)
+            for first in range(0, len(found), _DELETED_AT_ONCE):
+                with transaction(self._engine) as session:
+                    decisions.forget(session, found[first : first + _DELETED_AT_ONCE])
+        except Exception:
+            log.exception("old promises cannot be deleted yet")
+            return True
+        return len(found) < FORGOTTEN_AT_ONCE

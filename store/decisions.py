@@ -27,11 +27,23 @@ _LOAD = query(
     "decisions",
 )
 _IS_KNOWN = query("SELECT decision_id FROM decisions WHERE decision_id = :decision_id", "decisions")
-_FORGET = statement(
-    "DELETE FROM decisions WHERE decision_id IN (SELECT d.decision_id FROM decisions d"
-    " WHERE d.order_id IS NULL AND d.saved_at < :saved_at AND NOT EXISTS (SELECT 1 FROM"
-    " promise_drift p WHERE p.promised_in = d.decision_id) ORDER BY d.saved_at LIMIT :row_limit)",
+# An alternative's decision is named after its promise: "promise-a-2" belongs to "promise-a".
+_PROMISE_OF = "rtrim(rtrim({}, '0123456789'), '-')"
+_UNUSED = query(
+    "WITH named AS (SELECT promised_in AS promise_id FROM promise_drift"  # noqa: S608 (own words)
+    " UNION SELECT v.document->>'promise_id' FROM order_versions v"
+    " JOIN orders o ON o.order_id = v.order_id"
+    " WHERE NOT o.closed AND v.document->>'promise_id' IS NOT NULL),"
+    " taken AS (SELECT promise_id FROM named"
+    f" UNION SELECT {_PROMISE_OF.format('promise_id')} FROM named)"
+    " SELECT decision_id FROM decisions WHERE order_id IS NULL AND saved_at < :saved_at"
+    " AND decision_id NOT IN (SELECT promise_id FROM taken)"
+    f" AND {_PROMISE_OF.format('decision_id')} NOT IN (SELECT promise_id FROM taken)"
+    " ORDER BY saved_at LIMIT :row_limit",
     "decisions",
+)
+_FORGET = statement(
+    "DELETE FROM decisions WHERE decision_id IN :decision_ids", "decisions", lists=["decision_ids"]
 )
 _SAVE_NETWORK = statement(
     "INSERT INTO network_versions (version, record) VALUES (:version, :record)"
@@ -186,9 +198,18 @@ def is_known(session: Session, decision_id: str) -> bool:
     return session.execute(_IS_KNOWN, {"decision_id": decision_id}).first() is not None
 
 
-def forget_unused(session: Session, before: datetime, *, limit: int = 1_000) -> int:
-    """Delete promises made before then that no order was compared with; how many records."""
-    return changed(session, _FORGET, {"saved_at": before, "row_limit": limit})
+def unused(session: Session, before: datetime, *, limit: int = 10_000) -> list[str]:
+    """Decisions of promises made before then, oldest first, that may be forgotten.
+
+    Those stay of which a decision was compared with a plan, or that an open order names.
+    """
+    rows = session.execute(_UNUSED, {"saved_at": before, "row_limit": limit})
+    return list(rows.scalars())
+
+
+def forget(session: Session, decision_ids: Sequence[str]) -> int:
+    """Delete these decisions; how many."""
+    return changed(session, _FORGET, {"decision_ids": list(decision_ids)})
 
 
 def _parts(session: Session, decision_id: str) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """Writing promises behind the answers: each can be had at once, and none is in another's way."""
 
 import threading
+import time
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,7 +14,7 @@ from domain.planning import Wanted, decision_request
 from domain.routing.decision import Purpose
 from domain.routing.policy import RoutingPolicy
 from domain.routing.solve import decide_on
-from starter.promise_records import PromiseRecords
+from starter.promise_records import UNUSED_KEPT, PromiseRecords
 from starter.promising import Decided, Promise
 from store import decisions
 from store.engine import reading
@@ -118,3 +120,20 @@ def test_a_promise_that_cannot_be_packed_keeps_no_other_from_being_written(
 
     assert [is_kept(filled, name) for name in names] == [True, False, True]
     assert (records.waiting, records._unwritten) == (0, {})
+
+
+def test_all_old_promises_are_forgotten_however_many(
+    filled: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("starter.promise_records.FORGOTTEN_AT_ONCE", 1)
+    records = PromiseRecords(filled, lambda: NOW + UNUSED_KEPT + timedelta(seconds=1))
+    names = ("promise-a", "promise-b", "promise-c")
+    records.write([made(filled, name) for name in names])
+
+    records.start()
+    try:
+        ends = time.monotonic() + 20
+        while any(is_kept(filled, name) or is_kept(filled, f"{name}-1") for name in names):
+            assert time.monotonic() < ends
+    finally:
+        records.stop()

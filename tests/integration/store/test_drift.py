@@ -15,7 +15,7 @@ from domain.routing.decision import Decision, Exclusion, Option, Purpose
 from domain.routing.facts import snapshot_of
 from domain.routing.policy import RoutingPolicy
 from domain.routing.solve import decide_on
-from store import decisions, drift, inventory, network
+from store import decisions, drift, inventory, network, orders
 from store.engine import reading, transaction
 from store.snapshot import build_facts
 from store.timeline import timeline
@@ -273,16 +273,24 @@ def test_groups_of_a_mixed_order_are_compared_by_id(world: Engine) -> None:
 
 
 def test_promises_nobody_took_are_forgotten_and_those_of_orders_stay(world: Engine) -> None:
-    order = an_order(promise_id="promise-1")
-    decided(world, order, "promise-1", Purpose.CHECKOUT)
-    decided(world, order, "promise-2", Purpose.CART)
+    """The first order took the alternative; the second names one and is not planned yet."""
+    order = an_order(promise_id="promise-a")
+    for decision_id in ("promise-a", "promise-a-1", "promise-b", "promise-b-1", "promise-c"):
+        decided(world, an_order(), decision_id, Purpose.CART)
+    waiting = an_order("W-2", promise_id="promise-c")
+    with transaction(world) as session:
+        orders.accept_order(session, waiting, content_hash="2", entered_by="t", now=NOW, pins={})
     compared(world, order, decided(world, order, "W-1-d1", Purpose.ROUTE))
     with transaction(world) as session:
         session.execute(text("UPDATE decisions SET order_id = 'W-1' WHERE decision_id = 'W-1-d1'"))
+        session.execute(text("UPDATE promise_drift SET promised_in = 'promise-a-1'"))
+    with reading(world) as session:
+        early = decisions.unused(session, NOW)
+        later = decisions.unused(session, NOW + timedelta(seconds=1))
+        first = decisions.unused(session, NOW + timedelta(seconds=1), limit=1)
     with transaction(world) as session:
-        early = decisions.forget_unused(session, NOW)
-        later = decisions.forget_unused(session, NOW + timedelta(seconds=1))
+        count = decisions.forget(session, later)
     with reading(world) as session:
         left = session.execute(text("SELECT decision_id FROM decisions ORDER BY 1")).scalars().all()
-    assert (early, later) == (0, 1)
-    assert left == ["W-1-d1", "promise-1"]
+    assert (early, sorted(later), len(first), count) == ([], ["promise-b", "promise-b-1"], 1, 2)
+    assert left == ["W-1-d1", "promise-a", "promise-a-1", "promise-c"]
