@@ -1,5 +1,6 @@
 """A cart's hold: units kept for a shopper for a while, until an order takes them over."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Any
 from uuid import uuid4
@@ -8,6 +9,8 @@ from fastapi import APIRouter
 from fastapi.responses import JSONResponse, Response
 from pydantic import Field
 
+from domain import kits
+from domain.catalogue import Product
 from domain.errors import ConflictError
 from domain.values import DerivedId, Id, Model, Quantity, Text
 from starter.api.context import (
@@ -28,11 +31,15 @@ from store.holds import CartHold, HoldItem
 router = APIRouter(tags=["reservations"])
 
 LONGEST_HOLD = timedelta(hours=4)
+MOST_ITEMS = 1_000
 Seconds = Annotated[int, Field(strict=True, ge=1, le=int(LONGEST_HOLD.total_seconds()))]
 
 
 class ItemBody(Model):
-    """Units of a SKU at a node. `line_id` is the item's place in the list unless given."""
+    """Units of a SKU at a node, of a kit its components.
+
+    `line_id` is the item's place in the list unless given.
+    """
 
     line_id: Id | None = None
     node_id: Id
@@ -44,7 +51,7 @@ class ReservationBody(Model):
     """A cart's hold. It ends by itself after `seconds`; `partial` takes what there is."""
 
     reservation_id: DerivedId | None = None
-    items: Annotated[tuple[ItemBody, ...], Field(min_length=1, max_length=1_000)]
+    items: Annotated[tuple[ItemBody, ...], Field(min_length=1, max_length=MOST_ITEMS)]
     channel: Text = ""
     partial: bool = False
     seconds: Seconds = 900
@@ -114,32 +121,48 @@ def end_hold(reservation_id: PathId, services: TheServices, caller: TheCaller) -
 
 
 def _items(services: Services, body: ReservationBody) -> list[HoldItem]:
-    items = [
-        HoldItem(
-            line_id=item.line_id or str(number),
-            node_id=item.node_id,
-            sku=item.sku,
-            quantity=item.quantity,
-        )
-        for number, item in enumerate(body.items, start=1)
-    ]
+    """What to hold: of a kit its components. Raises InvalidDocumentError."""
     errors = []
+    items: list[HoldItem] = []
     seen: set[tuple[str, str]] = set()
     with reading(services.engine) as session:
         known = services.reference.known(session)
-        products = known.products(session, {item.sku for item in items})
-    for number, item in enumerate(items):
+        products = known.with_components(session, {item.sku for item in body.items})
+    for number, item in enumerate(body.items):
         if item.node_id not in known.nodes:
             errors.append(FieldError(f"items.{number}.node_id", f"no node '{item.node_id}'"))
         if item.sku not in products:
             errors.append(FieldError(f"items.{number}.sku", f"no product '{item.sku}'"))
-        if (item.line_id, item.node_id) in seen:
-            message = f"line '{item.line_id}' asks '{item.node_id}' more than once"
+            continue
+        try:
+            found = _on_shelves(item.line_id or str(number + 1), item, products)
+        except kits.KitError as error:
+            errors.append(FieldError(f"items.{number}", f"the kit '{item.sku}': {error}"))
+            continue
+        for line_id in [x.line_id for x in found if (x.line_id, x.node_id) in seen]:
+            message = f"line '{line_id}' asks '{item.node_id}' more than once"
             errors.append(FieldError(f"items.{number}.line_id", message))
-        seen.add((item.line_id, item.node_id))
+        seen |= {(x.line_id, x.node_id) for x in found}
+        items += found
+    if len(items) > MOST_ITEMS:
+        message = f"{len(items)} with the components of kits: at most {MOST_ITEMS}"
+        errors.append(FieldError("items", message))
     if errors:
         raise InvalidDocumentError(errors)
     return items
+
+
+def _on_shelves(line_id: str, item: ItemBody, products: Mapping[str, Product]) -> list[HoldItem]:
+    """The item, or a kit's components at the item's node."""
+    parts = kits.parts_of(products[item.sku], products.get)
+    if not parts:
+        return [_hold_item(line_id, item.sku, item.quantity, item)]
+    ids, units = kits.component_ids(line_id, parts), kits.units_of(parts, item.quantity)
+    return [_hold_item(*x, item=item) for x in zip(ids, parts, units, strict=True)]
+
+
+def _hold_item(line_id: str, sku: str, quantity: int, item: ItemBody) -> HoldItem:
+    return HoldItem(line_id=line_id, node_id=item.node_id, sku=sku, quantity=quantity)
 
 
 def _shown(held: CartHold) -> dict[str, Any]:

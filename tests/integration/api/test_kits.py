@@ -274,3 +274,41 @@ async def test_a_kit_that_cannot_be_promised_is_refused(
 
     assert answer.status_code == 422
     assert answer.json()["errors"] == [{"path": path, "message": why}]
+
+
+async def test_a_cart_that_holds_a_kit_holds_its_components(
+    api: httpx.AsyncClient, filled: Engine
+) -> None:
+    item = {"node_id": "dc-1", "sku": "SET", "quantity": 3}
+    answer = await api.post("/v1/reservations", json={"items": [item]})
+
+    assert answer.status_code == 201
+    held = [(x["line_id"], x["node_id"], x["sku"], x["held"]) for x in answer.json()["items"]]
+    assert held == [("1-k1", "dc-1", "TEE", 3), ("1-k2", "dc-1", "MUG", 6)]
+    with reading(filled) as session:
+        left = [inventory.position(session, "dc-1", sku).sellable for sku in ("TEE", "MUG")]
+    assert left == [97, 94]
+
+
+@pytest.mark.parametrize(
+    ("items", "path", "why"),
+    [
+        ([{"sku": "GHOST"}], "items.0", "the kit 'GHOST': its component 'GONE' is no product"),
+        (
+            [{"sku": "SET"}, {"sku": "TEE", "line_id": "1-k1"}],
+            "items.1.line_id",
+            "line '1-k1' asks 'dc-1' more than once",
+        ),
+        ([{"sku": "SET"}] * 501, "items", "1002 with the components of kits: at most 1000"),
+    ],
+)
+async def test_a_kit_that_cannot_be_held_is_refused_and_nothing_is_held(
+    api: httpx.AsyncClient, filled: Engine, items: list[dict[str, Any]], path: str, why: str
+) -> None:
+    asked = [{"node_id": "dc-1", "quantity": 1, **item} for item in items]
+    answer = await api.post("/v1/reservations", json={"items": asked})
+
+    assert answer.status_code == 422
+    assert answer.json()["errors"] == [{"path": path, "message": why}]
+    with reading(filled) as session:
+        assert inventory.position(session, "dc-1", "TEE").held == 0
