@@ -87,3 +87,18 @@ async def test_one_of_two_kits_is_cancelled_with_all_its_components(world: World
     half = {"1-k1": {"reserved": 1, "cancelled": 1}, "1-k2": {"reserved": 2, "cancelled": 2}}
     await world.until(lambda: world.quantities() == half, "one kit is cancelled")
     assert (world.sellable("TEA"), world.sellable("CUP")) == ({"dc-1": 1}, {"dc-1": 2})
+
+
+async def test_an_amendment_to_fewer_kits_cancels_their_components(world: World) -> None:
+    # given
+    prepare(world)
+    world.stock(dc_1__TEA=2, dc_1__CUP=4)
+    order = await world.reserved(document(lines=kits(2)))
+    # when
+    accepted = await world.submit(document(lines=kits(1), version=2))
+    # then
+    assert accepted.id == order.id
+    await world.until(
+        lambda: (world.sellable("TEA"), world.sellable("CUP")) == ({"dc-1": 1}, {"dc-1": 2}),
+        "one kit is given back",
+    )
