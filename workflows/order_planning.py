@@ -10,7 +10,7 @@ from workflows.order_core import ASKS_AND_GOES_ON, OrderCore
 from workflows.order_details import moment
 from workflows.order_fulfillments import Fulfillments
 from workflows.order_state import PendingPlan, WaitingBackorder
-from workflows.reactor import Deadline
+from workflows.reactor import DECIDING_TIMEOUT, Deadline
 
 with workflow.unsafe.imports_passed_through():
     from activities.promise import PromiseActivities, Promised
@@ -70,6 +70,7 @@ class Planning:
             core.task,
             Promised,
             summary="Promise: what can be delivered, and when",
+            within=DECIDING_TIMEOUT,
         )
         # The chain was settled when the order was checked; promising does not ask again.
         chain = state.facts.approvals if state.facts is not None else ()
@@ -150,6 +151,7 @@ class Planning:
             task,
             Plan,
             summary=f"Route {sum(units.values())} units (plan {task.plan_version})",
+            within=DECIDING_TIMEOUT,
             choices=(Choice.RETRY, Choice.CANCEL),
         )
         state.plan_version = plan.plan_version

@@ -26,6 +26,8 @@ Result = TypeVar("Result")
 Action = Callable[[], Awaitable[bool]]
 
 DATABASE_TIMEOUT = timedelta(seconds=10)
+DECIDING_TIMEOUT = timedelta(seconds=90)
+"""An order of a thousand lines that must be split takes the kernel seconds."""
 OUTSIDE_TIMEOUT = timedelta(seconds=15)
 """A little over what one call may take, so that the work of a killed worker is soon taken up."""
 LOCAL_BOOKKEEPING = 3
@@ -147,6 +149,7 @@ class Reactor:
         queue: str | None = None,
         choices: tuple[Choice, ...] = (Choice.RETRY,),
         is_stage: bool = True,
+        within: timedelta = DATABASE_TIMEOUT,
     ) -> Result:
         """Run an activity; what cannot succeed waits for a person's choice.
 
@@ -157,7 +160,7 @@ class Reactor:
         while True:
             try:
                 if is_stage or self.behavior < LOCAL_BOOKKEEPING:
-                    answer = await self._execute(method, task, summary, queue)
+                    answer = await self._execute(method, task, summary, queue, within)
                 else:
                     answer = await self._keep_books(method, task, summary)
             except ActivityError as failure:
@@ -171,13 +174,18 @@ class Reactor:
             return answer  # type: ignore[no-any-return]
 
     async def _execute(
-        self, method: Callable[..., Any], task: Any, summary: str, queue: str | None
+        self,
+        method: Callable[..., Any],
+        task: Any,
+        summary: str,
+        queue: str | None,
+        within: timedelta,
     ) -> Any:
         if queue is None:
             return await workflow.execute_activity_method(
                 method,
                 task,
-                start_to_close_timeout=DATABASE_TIMEOUT,
+                start_to_close_timeout=within,
                 retry_policy=DATABASE_RETRIES,
                 summary=summary,
             )

@@ -79,6 +79,8 @@ class PromiseBody(Model):
             raise ValueError("destination: say where to (destination), or give ship_groups")
         if not self.methods:
             raise ValueError("methods: name at least one")
+        if self.purpose not in {Purpose.PRODUCT_PAGE, Purpose.CART, Purpose.CHECKOUT}:
+            raise ValueError("purpose: must be product_page, cart or checkout")
         if self.hold is not None and self.purpose is not Purpose.CHECKOUT:
             raise ValueError("hold: units are held at checkout: set purpose to checkout")
         self._check_groups({group.id for group in self.groups})

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
@@ -31,6 +31,9 @@ from store.inventory import Condition, StockCount
 from store.ledger import Position
 from store.operations import content_hash
 from store.supply import Expected, expect_supply
+
+CLOCKS_DIFFER = timedelta(minutes=5)
+"""How far another system's clock may be ahead."""
 
 router = APIRouter()
 
@@ -141,7 +144,7 @@ def put_snapshot(
     if refused and not body.skip_unknown:
         raise InvalidDocumentError(error for _, error in refused)
     out = {number for number, _ in refused}
-    rows = _counts(body.counted_at, [x for n, x in enumerate(body.rows) if n not in out])
+    rows = _counts(services, body.counted_at, [x for n, x in enumerate(body.rows) if n not in out])
     key = f"count/{request_id}"
     if body.skip_unknown:
         # What is known may be more at the next try: then it is another count.
@@ -169,7 +172,7 @@ def count_shelves(
     refused = _unknown_rows(services, body.rows)
     if refused:
         raise InvalidDocumentError(error for _, error in refused)
-    rows = _counts(body.counted_at, body.rows)
+    rows = _counts(services, body.counted_at, body.rows)
     with transaction(services.engine) as session:
         key = f"cycle_count/{request_id}"
         inventory.set_stock(session, rows, key=key, now=services.clock(), by_people=True)
@@ -297,7 +300,19 @@ def _unknown(
     return errors
 
 
-def _counts(counted_at: datetime, rows: Sequence[CountRow]) -> list[StockCount]:
+def _counts(services: Services, counted_at: datetime, rows: Sequence[CountRow]) -> list[StockCount]:
+    """The rows as counts. Raises InvalidDocumentError for a time to come.
+
+    Such a count would outdate every real one until then.
+    """
+    latest = services.clock() + CLOCKS_DIFFER
+    if counted_at > latest:
+        raise InvalidDocumentError([FieldError("counted_at", "lies in the future")])
+    late = [n for n, row in enumerate(rows) if row.counted_at and row.counted_at > latest]
+    if late:
+        raise InvalidDocumentError(
+            FieldError(f"rows.{number}.counted_at", "lies in the future") for number in late
+        )
     return [
         StockCount(
             node_id=row.node_id,

@@ -3,7 +3,7 @@
 from domain.fulfillments import Package, PackageLine, PackageStatus
 from domain.stages import Stage
 from tests.workflow.world import World, document
-from workflows.order import OrderWorkflow
+from workflows.messages import OrderResult
 
 
 async def test_an_order_is_promised_reserved_released_shipped_and_delivered(world: World) -> None:
@@ -201,7 +201,7 @@ async def test_a_pickup_is_collected(world: World) -> None:
     # when
     await world.node_says("W-1-1", "collected")
     # then
-    order = world.client.get_workflow_handle_for(OrderWorkflow.run, "order-W-1")
+    order = world.client.get_workflow_handle("order-W-1", result_type=OrderResult)
     assert await world.result(order) == ("completed", 2, 0)
     assert world.statuses() == {"W-1-1": "collected"}
     assert world.carrier.bought == {}

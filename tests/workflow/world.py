@@ -72,7 +72,14 @@ from worker.composition import order_activities, outside_activities
 from worker.deployment import deployment_config, set_current
 from worker.interceptors import WordsApart
 from workflows.fulfillment import FulfillmentWorkflow
-from workflows.messages import Cancel, CancelLine, OrderReport, OrderResult, Resume
+from workflows.messages import (
+    Cancel,
+    CancelLine,
+    FulfillmentResult,
+    OrderReport,
+    OrderResult,
+    Resume,
+)
 from workflows.order import OrderWorkflow
 
 PATIENCE_SECONDS = 10.0
@@ -350,7 +357,7 @@ class World:
         accepted = await asyncio.to_thread(
             self._intake.accept, json.dumps(order).encode(), entered_by
         )
-        handle = self.client.get_workflow_handle_for(OrderWorkflow.run, accepted.workflow_id)
+        handle = self.client.get_workflow_handle(accepted.workflow_id, result_type=OrderResult)
         await self.until(lambda: self._exists(handle), "the workflow starts")
         return handle
 
@@ -395,8 +402,8 @@ class World:
 
     async def until_fulfillment(self, fulfillment_id: str, status: str) -> None:
         """Wait until a fulfillment has that status."""
-        handle = self.client.get_workflow_handle_for(
-            FulfillmentWorkflow.run, f"fulfillment-{fulfillment_id}"
+        handle = self.client.get_workflow_handle(
+            f"fulfillment-{fulfillment_id}", result_type=FulfillmentResult
         )
         seen: list[str] = []
 
@@ -535,8 +542,8 @@ class World:
 
     def child(self, fulfillment_id: str) -> WorkflowHandle[Any, Any]:
         """The workflow of a fulfillment."""
-        return self.client.get_workflow_handle_for(
-            FulfillmentWorkflow.run, f"fulfillment-{fulfillment_id}"
+        return self.client.get_workflow_handle(
+            f"fulfillment-{fulfillment_id}", result_type=FulfillmentResult
         )
 
     async def until_asked(self, fulfillment_id: str, step: str) -> str:
