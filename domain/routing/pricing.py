@@ -119,7 +119,10 @@ def price(
     grams: int,
     begin: int,
 ) -> tuple[int, int, int]:
-    """Cost, turn and way on the first day that can take so much; IMPOSSIBLE: no day, or no way."""
+    """Cost, turn and way on the first day that can take so much.
+
+    IMPOSSIBLE or more: no day, or no way.
+    """
     calendar = sites.calendar[row]
     for turn in range(times.work.shape[2]):
         day = times.work[begin, calendar, turn]
@@ -133,9 +136,7 @@ def price(
                     cost = amount + by_weight(per_kg, grams)
                     if cost < best:
                         best, chosen = cost, way
-            if chosen >= 0:
-                best += sites.per_unit[row] * units
-            return best, turn, chosen
+            return best + sites.per_unit[row] * units, turn, chosen
     return IMPOSSIBLE, -1, -1
 
 

@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from domain.catalogue import Product, SupplyMode
-from domain.network import NodeKind
+from domain.network import NodeKind, WorkingHours
 from domain.orders import Method, ServiceLevel
 from domain.routing import group as group_planner
 from domain.routing.decision import DecisionRequest, Option, Purpose, Snapshot
@@ -258,3 +258,21 @@ def test_two_groups_of_a_cart_are_offered_by_every_level_that_serves_both() -> N
         ServiceLevel.EXPRESS,
     ]
     assert [len(x.shipments) for x in decision.options] == [2, 2]
+
+
+def test_the_search_passes_over_services_that_do_not_reach_and_days_without_work(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run_uncompiled(monkeypatch)
+    nodes = (
+        node("A", services=("near", "ground"), hours=WorkingHours(days=(0,))),
+        node("B", services=("ground",), cost_per_order=Decimal(3)),
+    )
+    stock = {f"S{n}": {"A": 9, "B": 9} for n in range(16)} | {"S16": {"B": 1}}
+    facts = snapshot(nodes, stock, services=(service("near", max_km=1), service()))
+    asked = request(*(line(f"{n:02d}", f"S{n}") for n in range(17)), purpose=Purpose.CART)
+
+    plan = plan_of(decide(asked, facts, policy(horizon_days=3)))
+
+    assert set(sent(plan)) == {"B"}
+    assert {x.service_id for x in plan.shipments} == {"ground"}
