@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from datetime import date, timedelta
 from decimal import Decimal
 
 import pytest
@@ -16,6 +17,7 @@ from domain.routing.policy import RoutingPolicy
 from domain.routing.solve import decide, decide_on
 from tests.unit.domain.builders import (
     EXPRESS,
+    at,
     group,
     line,
     node,
@@ -264,13 +266,15 @@ def test_the_search_passes_over_services_that_do_not_reach_and_days_without_work
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     run_uncompiled(monkeypatch)
+    closing = tuple(date(2026, 3, 9) + timedelta(weeks=n) for n in range(100))
     nodes = (
-        node("A", services=("near", "ground"), hours=WorkingHours(days=(0,))),
+        node("A", services=("near", "ground"), hours=WorkingHours(days=(0,), holidays=closing)),
         node("B", services=("ground",), cost_per_order=Decimal(3)),
     )
     stock = {f"S{n}": {"A": 9, "B": 9} for n in range(16)} | {"S16": {"B": 1}}
     facts = snapshot(nodes, stock, services=(service("near", max_km=1), service()))
-    asked = request(*(line(f"{n:02d}", f"S{n}") for n in range(17)), purpose=Purpose.CART)
+    lines = [line(f"{n:02d}", f"S{n}") for n in range(17)]
+    asked = request(*lines, groups=(group(deliver_by=at(9)),), purpose=Purpose.CART)
 
     plan = plan_of(decide(asked, facts, policy(horizon_days=3)))
 
