@@ -183,6 +183,12 @@ class Doms:
         found: Page = answer.json()
         return found
 
+    def refused(self, path: str, **body: Any) -> str:
+        """Why a command is refused."""
+        answer = self.http.post(f"{self.addresses.api}/v1/{path}", json=body)
+        assert answer.status_code == httpx.codes.CONFLICT, answer.text
+        return str(answer.json()["detail"])
+
     def get(self, path: str) -> Page:
         """A page of the API."""
         found: Page = self.http.get(f"{self.addresses.api}{path}").raise_for_status().json()

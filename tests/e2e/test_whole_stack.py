@@ -134,7 +134,8 @@ def test_a_large_business_order_needs_two_approvals(doms: Doms) -> None:
     doms.accept(business_order("E-b2b", ("LAPTOP-14", 25), price="1149.00"))
     # when
     first = wait_for_approval(doms, "E-b2b", 1)
-    doms.ask("orders/E-b2b/approvals", verdict="approve", level=1, role="clerk", approver="Otto")
+    clerk = {"verdict": "approve", "level": 1, "role": "clerk", "approver": "Otto"}
+    assert "must decide, not clerk" in doms.refused("orders/E-b2b/approvals", **clerk)
     vote(doms, "E-b2b", first, "approve", "Maria")
     second = wait_for_approval(doms, "E-b2b", 2)
     assert doms.page("E-b2b")["stage"] == "pending_approval"

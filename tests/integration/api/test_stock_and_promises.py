@@ -228,9 +228,7 @@ async def test_a_policy_that_is_none_is_refused(api: httpx.AsyncClient) -> None:
     answer = await api.post("/v1/policies", json=body)
 
     assert answer.status_code == 422
-    assert answer.json()["errors"] == [
-        {"path": "max_shipments", "message": "must be at least 1"}
-    ]
+    assert answer.json()["errors"] == [{"path": "max_shipments", "message": "must be at least 1"}]
     assert len((await api.get("/v1/policies")).json()["policies"]) == 2
 
 
