@@ -36,7 +36,7 @@ async def test_a_count_replaces_what_was_believed_and_the_same_again_changes_not
     api: httpx.AsyncClient, filled: Engine
 ) -> None:
     body = {
-        "counted_at": "2026-03-02T16:00:00Z",
+        "counted_at": "2026-03-02T15:03:00Z",
         "rows": [{"node_id": "dc-1", "sku": "TEE", "quantity": 40}],
     }
 
@@ -50,11 +50,31 @@ async def test_a_count_replaces_what_was_believed_and_the_same_again_changes_not
     assert rows_of(filled) == before
 
 
+async def test_a_count_of_a_time_to_come_is_refused_and_outdates_nothing(
+    api: httpx.AsyncClient, filled: Engine
+) -> None:
+    row = {"node_id": "dc-1", "sku": "TEE", "quantity": 40}
+    later = "2026-03-02T15:06:00Z"
+    before = rows_of(filled)
+
+    whole = await api.put("/v1/inventory/snapshots", json={"counted_at": later, "rows": [row]})
+    one = await api.put(
+        "/v1/inventory/snapshots",
+        json={"counted_at": "2026-03-02T15:00:00Z", "rows": [row | {"counted_at": later}]},
+    )
+
+    assert [x.json()["errors"] for x in (whole, one)] == [
+        [{"path": "counted_at", "message": "lies in the future"}],
+        [{"path": "rows.0.counted_at", "message": "lies in the future"}],
+    ]
+    assert rows_of(filled) == before
+
+
 async def test_a_count_that_names_the_unknown_is_refused_whole(
     api: httpx.AsyncClient, filled: Engine
 ) -> None:
     body = {
-        "counted_at": "2026-03-02T16:00:00Z",
+        "counted_at": "2026-03-02T15:03:00Z",
         "rows": [
             {"node_id": "dc-1", "sku": "TEE", "quantity": 40},
             {"node_id": "dc-9", "sku": "HAT", "quantity": 1},
