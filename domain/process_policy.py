@@ -51,6 +51,8 @@ class Timings(Model):
     approval_expiry: timedelta = timedelta(days=14)
     acknowledgement: timedelta = timedelta(hours=4)
     """A node that has not answered by then is reminded, and asked to cancel after as long again."""
+    acknowledgement_by_people: timedelta | None = None
+    """The same where a node's people work in doms; None: as long as any other node."""
     cancel_answer: timedelta = timedelta(hours=2)
     """How long a node may take to answer a cancel before a person is asked."""
     pick: timedelta = timedelta(days=2)
@@ -66,6 +68,12 @@ class Timings(Model):
     vendor_retry_longest: timedelta = timedelta(minutes=5)
     vendor_deadline: timedelta = timedelta(hours=24)
     """An outside call that has not succeeded by then is shown to a person."""
+
+    def acknowledgement_of(self, *, people: bool) -> timedelta:
+        """How long a node may take to accept; `people`: its people work in doms."""
+        if people and self.acknowledgement_by_people is not None:
+            return self.acknowledgement_by_people
+        return self.acknowledgement
 
 
 class ProcessPolicy(Model):

@@ -1,5 +1,6 @@
 """The core of a fulfillment workflow: its state, what it shows, and what it records."""
 
+from datetime import timedelta
 from typing import Any
 
 from temporalio import workflow
@@ -56,6 +57,11 @@ class FulfillmentCore(Reactor):
     def runs_in_doms(self) -> bool:
         """Whether the node's people work in doms, without a system of their own."""
         return self.start.connection_id is None
+
+    @property
+    def acknowledgement(self) -> timedelta:
+        """How long the node may take to accept, before it is reminded and before it is given up."""
+        return self.timings.acknowledgement_of(people=self.runs_in_doms)
 
     def note(self, kind: str, text: str) -> None:
         """Add to the order's story; written with the next step."""

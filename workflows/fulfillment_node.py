@@ -123,7 +123,7 @@ class NodeWork:
             core.waits = [Deadline(now + core.timings.pick, "the node to pick")]
             self._hear(NodeEventType.ACKNOWLEDGED, "accepted")
         else:
-            core.waits = [Deadline(now + core.timings.acknowledgement, "the node to accept")]
+            core.waits = [Deadline(now + core.acknowledgement, "the node to accept")]
         return True
 
     async def _not_handed_over(self, *, reroute: bool) -> None:
@@ -173,9 +173,7 @@ class NodeWork:
         if not self._reminded:
             self._reminded = True
             core.note("silent", "has not accepted in time: reminded")
-            core.waits = [
-                Deadline(workflow.now() + core.timings.acknowledgement, "the node to accept")
-            ]
+            core.waits = [Deadline(workflow.now() + core.acknowledgement, "the node to accept")]
             if not core.runs_in_doms:
                 with suppress(StepAbandonedError):
                     await core.call(

@@ -169,6 +169,27 @@ async def test_a_silent_node_is_reminded_asked_to_cancel_and_passed_over(world: 
     world.nothing_is_astray()
 
 
+async def test_people_who_work_in_doms_may_have_longer_to_accept(world: World) -> None:
+    # given: one order at a store with a system of its own, one at a store without
+    world.prepare(process={"timings": {"acknowledgement_by_people": "PT12H"}})
+    world.stock(store_1__TEA=2, store_2__CUP=2)
+    await world.at_node(document(), status="released")
+    cup = {"line_id": "1", "sku": "CUP", "quantity": 2}
+    people = await world.at_node(document("W-2", lines=[cup]), status="released")
+    await world.until(lambda: "W-1-1" in world.pos.released, "the store has it")
+    # when
+    await world.skip(hours=11)
+    # then
+    await world.until(lambda: world.pos.reminded == ["W-1-1"], "it is reminded")
+    assert not any("has not accepted" in text for text in world.story("W-2"))
+    # when
+    await world.skip(hours=14)
+    # then
+    given_back = "store-2: still silent: asked to cancel, to route elsewhere"
+    await world.until(lambda: given_back in world.story("W-2"), "the people had twice 12 hours")
+    await world.cancel(people)
+
+
 async def test_a_silent_node_that_cannot_cancel_goes_on(world: World) -> None:
     # given
     world.pos.cancel_outcome = CancelReplyOutcome.TOO_LATE
