@@ -39,6 +39,8 @@ BRIEF_STAGES_UNSHOWN = 3
 """The behavior from which search attributes leave out a stage that is over within two seconds."""
 RISK_PASSES = 4
 """The behavior from which `AtRisk` is false again once nothing is at risk any more."""
+LATE_IS_A_RISK = 5
+"""The behavior from which a plan later than promised is a risk, however it came about."""
 
 
 class OrderCore(Reactor):
@@ -192,8 +194,10 @@ class OrderCore(Reactor):
 
     def show(self) -> None:
         """Set the page's details and, where they changed, the search attributes."""
-        if self.behavior >= RISK_PASSES and self.state.at_risk:
-            self.state.at_risk = self._is_at_risk
+        if self.behavior >= LATE_IS_A_RISK:
+            self.state.at_risk = (self.state.at_risk and self._has_unplaced_units) or self._is_late
+        elif self.behavior >= RISK_PASSES and self.state.at_risk:
+            self.state.at_risk = self._has_unplaced_units or self._is_late
         # Of an order of 1,000 lines this is the costly part: once for all that is shown.
         quantities = self.state.book.all_quantities()
         details = order_details(self.state, self.attention, self.deadlines(), quantities)
@@ -246,15 +250,19 @@ class OrderCore(Reactor):
         }
 
     @property
-    def _is_at_risk(self) -> bool:
-        """Whether units still have no node, or are planned to come later than promised."""
-        book, promised = self.state.book, self.state.promise_at
-        if book.units(Bucket.OPEN) or book.units(Bucket.BACKORDERED):
-            return True
+    def _has_unplaced_units(self) -> bool:
+        book = self.state.book
+        return bool(book.units(Bucket.OPEN) or book.units(Bucket.BACKORDERED))
+
+    @property
+    def _is_late(self) -> bool:
+        """Whether units are planned to come later than promised."""
+        state = self.state
         dates: list[datetime | None] = [
-            x.deliver_by for p in self.state.pending.values() for x in p.plan.fulfillments
+            x.deliver_by for p in state.pending.values() for x in p.plan.fulfillments
         ]
-        dates += [track.order.deliver_by for track in book.tracks.values() if track.is_open]
+        dates += [track.order.deliver_by for track in state.book.tracks.values() if track.is_open]
+        promised = state.promise_at
         return promised is not None and any(date > promised for date in dates if date is not None)
 
     def must_stop_parking(self) -> bool:

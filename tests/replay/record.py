@@ -14,8 +14,10 @@ from typing import Any
 
 from domain.events import LineFact, ShortReason
 from domain.fulfillments import Package, PackageLine
+from domain.orders import Order
 from integrations.node_system import CancelReplyOutcome
 from store.engine import migrate, open_engine
+from tests.workflow.early_promise import promise_one_day_early
 from tests.workflow.server import development_server, time_skipping_server, world_on
 from tests.workflow.world import World, document
 from workflows.messages import Amend, PlaceHold, ReleaseHold, Vote
@@ -450,6 +452,16 @@ async def kept_books_refused_label(world: World) -> None:
     await refused_label(world)
 
 
+async def late(world: World) -> None:
+    """The plan is a day later than the checkout promised: at risk until it is delivered."""
+    world.prepare()
+    world.stock(dc_1__TEA=5)
+    promise_one_day_early(world, Order.model_validate(document()))
+    order = await world.at_node(document(promise_id="promise-1"))
+    await world.ship_and_deliver("W-1-1")
+    await world.result(order)
+
+
 SCENARIOS: tuple[Scenario, ...] = (
     completed,
     split,
@@ -486,6 +498,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     kept_books_approved,
     kept_books_held,
     kept_books_refused_label,
+    late,
 )
 
 NEED_A_REAL_SERVER = (ended_fulfillment,)
