@@ -8,7 +8,7 @@ from activities.recording import now
 from domain.orders import Order
 from domain.plans import OrderFacts
 from domain.values import DerivedId, Id, Model
-from store import orders, policies
+from store import addresses, orders, policies
 from store.engine import transaction
 
 
@@ -36,7 +36,7 @@ class ChangeActivities:
     def use_address(self, task: AddressTask) -> None:
         """Make the stored address the one its ship group goes to."""
         with transaction(self._engine) as session:
-            orders.use_address(session, task.order_id, task.address_id, now())
+            addresses.use_address(session, task.order_id, task.address_id, now())
 
     @activity.defn(name="load_version", no_thread_cancel_exception=True)
     def load_version(self, task: VersionTask) -> OrderFacts:

@@ -19,7 +19,7 @@ from domain.routing.decision import Decision, DecisionRequest, Snapshot
 from domain.routing.explain import explain
 from domain.routing.policy import RoutingPolicy
 from domain.routing.solve import decide
-from store import decisions, holds, network, orders, pins, policies, reservations
+from store import addresses, decisions, holds, network, pins, policies, reservations
 from store.snapshot import build_snapshot
 
 
@@ -90,7 +90,7 @@ def decide_for(
     # Units granted at a node are reserved there already, so no cool-off may send them elsewhere.
     cooling = () if wanted.own_units else tuple(reservations.cool_offs(session, skus, now))
     request = decision_request(
-        orders.at_current_addresses(session, order),
+        addresses.at_current_addresses(session, order),
         wanted.model_copy(update={"exclusions": (*wanted.exclusions, *cooling), "own_units": own}),
         now,
         snapshot.base_currency,

@@ -8,7 +8,7 @@ from domain.errors import UnknownReferenceError
 from domain.fulfillments import FulfillmentOrder, FulfillmentStatus
 from domain.values import DerivedId, Id, Model
 from integrations.node_system import Handover, NodeSystem
-from store import network, orders
+from store import addresses, network, orders
 from store.engine import reading, transaction
 
 
@@ -71,7 +71,7 @@ class PickActivities:
     def update_address(self, task: NodeTask) -> AddressTaken:
         """Give the node the order's current address."""
         with reading(self._engine) as session:
-            address = orders.address_of(session, task.order_id, task.ship_group)
+            address = addresses.address_of(session, task.order_id, task.ship_group)
         if address is None:
             raise UnknownReferenceError(f"order {task.order_id} has no address to send to")
         taken = self._system(task.connection_id).update_address(task.fulfillment_id, address)
@@ -93,7 +93,7 @@ class PickActivities:
             products = network.products(session, skus)
             return Handover(
                 order=order,
-                ship_to=orders.address_of(session, order.order_id, order.ship_group),
+                ship_to=addresses.address_of(session, order.order_id, order.ship_group),
                 customer_name=document.customer.name,
                 weights={sku: products[sku].weight_grams for sku in skus if sku in products},
             )

@@ -16,7 +16,7 @@ from domain.quantities import LineQuantities
 from domain.routing.decision import Purpose
 from domain.stages import Stage
 from domain.values import DerivedId, Model, UtcTime
-from store import drift, orders, pins, policies, timeline
+from store import drift, order_recording, orders, pins, policies, timeline
 from store.engine import reading, transaction
 
 
@@ -87,7 +87,7 @@ def _write_promised(session: Session, order: Order, promised: Promised) -> None:
         promise_at=promised.deliver_by,
         decision_id=promised.decision_id,
     )
-    orders.record_order(session, view, now())
+    order_recording.record_order(session, view, now())
     when = promised.deliver_by.date().isoformat() if promised.deliver_by else "no date yet"
     text = f"Promised: delivery {when}"
     if promised.short_units:

@@ -8,7 +8,7 @@ from temporalio import activity
 from domain.events import FulfillmentProgress
 from domain.plans import FulfillmentView, OrderView, TimelineEntry
 from domain.values import Id, Model, UtcTime
-from store import fulfillments, holds, orders, outbox, timeline
+from store import fulfillments, holds, order_recording, outbox, timeline
 
 
 class OrderRecord(Model):
@@ -52,7 +52,7 @@ def now(record: OrderRecord | FulfillmentRecord | None = None) -> datetime:
 def write_order(session: Session, record: OrderRecord) -> None:
     """Write the order's view if it is newer, and the new lines of its story."""
     if record.view is not None:
-        orders.record_order(session, record.view, now(record))
+        order_recording.record_order(session, record.view, now(record))
         if record.view.closed:
             # What its cart held and it never reserved.
             holds.free_bound(session, record.order_id, now=now(record))

@@ -17,7 +17,7 @@ from domain.orders import Address
 from domain.planning import distance_km, place_of
 from domain.values import DerivedId, Id, Model
 from integrations.carrier.port import Label, Rate, ServiceOption, ShipmentRequest, VoidOutcome
-from store import fulfillments, labels, network, orders
+from store import addresses, fulfillments, labels, network
 from store.engine import reading, transaction
 from store.labels import LabelDraft, LabelImage
 
@@ -222,7 +222,9 @@ def _label_key(session: Session, fulfillment_id: str, package_id: str) -> str:
 
 def _request(session: Session, task: ShipTask, package: Package) -> ShipmentRequest:
     order = task.order
-    address = orders.address_of(session, order.order_id, order.ship_group, task.refused_addresses)
+    address = addresses.address_of(
+        session, order.order_id, order.ship_group, task.refused_addresses
+    )
     products = network.products(session, sorted({x.sku for x in order.lines}))
     sender = network.node(session, order.node_id).place
     return _shipment_request(task, package, sender, address, products)

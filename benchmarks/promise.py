@@ -29,7 +29,7 @@ from config.settings import Settings
 from starter.commands.stack import Stack
 from starter.supervisor import Program, Supervisor
 from store.engine import open_engine, reading
-from store.orders import orders_by_stage
+from store.order_pages import orders_by_stage
 
 WARM_REQUESTS = 20
 

@@ -28,7 +28,7 @@ from integrations.errors import QuarantineError
 from integrations.webhooks import translate
 from starter.api.links import fulfillment_workflow_of, workflow_of
 from starter.intake import Capture, Known, Reference
-from store import fulfillments, network, policies, words
+from store import fulfillments, network, order_pages, policies, words
 from store import orders as order_store
 from store.engine import reading
 from store.fulfillments import FulfillmentRecord
@@ -199,7 +199,7 @@ class Preparer:
         try:
             with reading(engine) as session:
                 if kind == "order":
-                    return order_store.order_page(session, subject).closed
+                    return order_pages.order_page(session, subject).closed
                 return fulfillments.load_fulfillment(session, subject).view.closed
         except UnknownReferenceError:
             return False

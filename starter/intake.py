@@ -32,11 +32,10 @@ from integrations import capture as vendors
 from integrations.errors import QuarantineError
 from starter.api.problems import FieldError, InvalidDocumentError, field_errors
 from starter.lost_promises import is_lost, tell_if_lost
-from store import decisions, holds, inbox, policies
+from store import decisions, holds, inbox, order_intake, policies
 from store import network as network_store
-from store import orders as order_store
 from store.engine import reading, transaction
-from store.orders import Outcome
+from store.order_intake import Outcome
 
 MOST_REASON = 1_000
 
@@ -286,7 +285,7 @@ class Intake:
 
     def accept_order(self, order: Order, entered_by: str) -> Accepted:
         """Like `accept`, for a document that was parsed already."""
-        sent = order_store.content_hash(order)
+        sent = order_intake.content_hash(order)
         if order.promise_id is not None:
             self._settle_promise(order.promise_id)
         with reading(self._engine) as session:
@@ -296,7 +295,7 @@ class Intake:
 
     def keep(self, session: Session, order: Order, sent: str, entered_by: str) -> Accepted:
         """Keep a checked order in the caller's transaction; `sent` is the hash of what was sent."""
-        kept = order_store.accept_order(
+        kept = order_intake.accept_order(
             session,
             order,
             content_hash=sent,
@@ -433,7 +432,7 @@ class Capture:
             document = vendor.translate(connection, raw)
             refuse_unstorable(document)
             order = check_order(document)
-            return self._intake.checked(session, order), order_store.content_hash(order)
+            return self._intake.checked(session, order), order_intake.content_hash(order)
         except QuarantineError as error:
             return InvalidDocumentError([], str(error))
         except InvalidDocumentError as error:

@@ -19,7 +19,7 @@ from domain.stages import Attention
 from starter.api.metrics import SWEEPS, SWEPT, SWEPT_AT
 from store import recovery, timeline
 from store.engine import reading, transaction
-from store.orders import OpenOrder, open_orders
+from store.order_pages import OpenOrder, open_orders
 
 log = logging.getLogger("doms.sweeper")
 

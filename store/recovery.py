@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from domain.stages import Attention
 from store import inbox
 from store.columns import changed, query, statement
-from store.orders import OpenOrder
+from store.order_pages import OpenOrder
 
 RESTART_SECONDS = 600
 """An order is put up for starting again at most once in this time."""

@@ -6,7 +6,7 @@ from sqlalchemy.orm import Session
 
 from store.columns import statement
 from store.inventory import oversold, unexplained
-from store.orders import orders_by_stage
+from store.order_pages import orders_by_stage
 
 _FULFILLMENTS = statement("SELECT status, count(*) AS n FROM fulfillments GROUP BY status")
 _UNITS = statement(

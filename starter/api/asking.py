@@ -22,10 +22,10 @@ from starter.answers import Told
 from starter.api.context import Services
 from starter.api.links import order_links, workflow_of
 from starter.api.problems import ProblemError
-from store import approvals, inbox, timeline
+from store import approvals, inbox, order_pages, timeline
 from store import orders as order_store
 from store.engine import transaction
-from store.orders import OrderPage
+from store.order_pages import OrderPage
 from workflows.messages import Vote
 
 PEOPLE = "people"
@@ -131,7 +131,7 @@ def _keep(
     """Commit the request; one that was kept before is found again."""
     try:
         with transaction(services.engine) as session:
-            page = order_store.order_page(session, order_id)
+            page = order_pages.order_page(session, order_id)
             payload = build(session, order_store.load_order(session, order_id), page)
             return _put(session, services, page, name, request_id, payload, target(page))
     except _RepeatedError as repeated:

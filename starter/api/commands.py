@@ -31,11 +31,10 @@ from starter.api.context import (
 from starter.api.links import fulfillment_workflow_of, workflow_of
 from starter.api.problems import FieldError, InvalidDocumentError, ProblemError
 from starter.auth import INTAKE, OPERATIONS, SUPPORT, Caller, require
-from store import approvals
-from store import orders as order_store
+from store import addresses, approvals
 from store import words as store_words
 from store.fulfillments import FulfillmentPage
-from store.orders import OrderPage
+from store.order_pages import OrderPage
 from workflows.messages import (
     Cancel,
     CancelLine,
@@ -315,7 +314,7 @@ def change_address(
 
     def build(session: Session, order: Order, _: OrderPage) -> ChangeAddress:
         group_id = _shipped_group(order, body.ship_group)
-        address_id = order_store.save_address(session, order_id, group_id, body.address)
+        address_id = addresses.save_address(session, order_id, group_id, body.address)
         return ChangeAddress(
             request_id=request_id, address_id=address_id, ship_group=group_id, actor=caller.name
         )

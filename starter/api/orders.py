@@ -25,8 +25,7 @@ from starter.api.links import order_links, page_links
 from starter.api.problems import ProblemError
 from starter.auth import INTAKE, Caller, require
 from starter.intake import Accepted
-from store import approvals, inbox, tracking
-from store import orders as order_store
+from store import approvals, inbox, order_pages, tracking
 from store.approvals import Vote
 from store.engine import reading
 
@@ -125,8 +124,8 @@ def list_orders(
         "needs_attention": needs_attention,
     }
     with reading(services.engine) as session:
-        found = order_store.list_orders(session, **wanted, limit=limit, after=after)
-        total = order_store.count_orders(session, **wanted) if count else None
+        found = order_pages.list_orders(session, **wanted, limit=limit, after=after)
+        total = order_pages.count_orders(session, **wanted) if count else None
     orders = [
         {**order.model_dump(mode="json"), "links": order_links(services.settings, order.order_id)}
         for order in found
@@ -141,7 +140,7 @@ def show_order(order_id: PathId, services: TheServices, caller: TheCaller) -> JS
     """An order's quantities, stage, holds, attention, promise, approvals, fulfillments, story."""
     _require_reader(caller)
     with reading(services.engine) as session:
-        page = order_store.order_page(session, order_id)
+        page = order_pages.order_page(session, order_id)
         asked = approvals.levels(session, order_id)
         votes = [
             _with_comment(session, order_id, vote) for vote in approvals.votes(session, order_id)

@@ -10,15 +10,14 @@ from sqlalchemy.orm import Session
 from starter.api.context import TheCaller, TheServices
 from starter.api.problems import not_found
 from starter.auth import ANALYST, OPERATIONS, SUPPORT, require
-from store import drift, reporting
-from store import orders as order_store
+from store import drift, order_pages, reporting
 from store.engine import reading
 
 router = APIRouter(tags=["reports"])
 
 REPORTS: dict[str, Callable[[Session], Any]] = {
     "summary": reporting.summary,
-    "by_stage": order_store.orders_by_stage,
+    "by_stage": order_pages.orders_by_stage,
     "by_node": reporting.by_node,
     "consistency": reporting.consistency,
     "drift": drift.report,

@@ -9,11 +9,10 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 from domain.fulfillments import FulfillmentStatus, Package, PackageStatus
 from domain.stages import CLOSED_STAGES, Stage
 from starter.api.context import PathId, TheServices
-from store import orders as order_store
-from store import tracking
+from store import order_pages, tracking
 from store.engine import reading
 from store.fulfillments import FulfillmentPage
-from store.orders import OrderPage
+from store.order_pages import OrderPage
 
 router = APIRouter(tags=["orders"])
 
@@ -49,7 +48,7 @@ def track(token: PathId, request: Request, services: TheServices) -> Response:
     Needs no key: the token is the permission. 404 for an unknown one.
     """
     with reading(services.engine) as session:
-        page = order_store.order_page(session, tracking.tracked_order(session, token))
+        page = order_pages.order_page(session, tracking.tracked_order(session, token))
     shown = shown_to_customer(page)
     headers = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
     accepted = request.headers.get("accept", "")

@@ -18,7 +18,7 @@ from domain.orders import ServiceLevel
 from domain.plans import FulfillmentView
 from integrations.carrier.port import Carrier, Rate
 from starter.parcel_poll import ParcelPoll
-from store import fulfillments, labels, network, orders
+from store import fulfillments, labels, network, order_intake
 from store.engine import reading, transaction
 from tests.contract import easypost_account, ups_account
 from tests.integration.store.builders import (
@@ -79,7 +79,7 @@ def a_task(engine: Engine, accounts: Accounts) -> tuple[ShipActivities, ShipTask
     )
     with transaction(engine) as session:
         network.import_network(session, extended, (), NOW)
-        orders.accept_order(session, an_order(), content_hash="h", entered_by="t", now=NOW)
+        order_intake.accept_order(session, an_order(), content_hash="h", entered_by="t", now=NOW)
     plan = released_order(engine, "W-1", ("A", "1", "X", 2))
     (order,) = fulfillments_of_plan("W-1", plan)
     carriers = Registry({"easypost-1": easypost.carrier(), "ups-1": ups.carrier()})

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from domain.orders import Address
-from store import orders
+from store import addresses
 from store.engine import reading, transaction
 from tests.workflow.world import SAN_FRANCISCO, World, document
 from workflows.messages import Amend, ChangeAddress, PlaceHold, ReleaseHold, Vote
@@ -164,7 +164,7 @@ async def test_lifting_a_hold_that_is_not_there_changes_nothing(world: World) ->
 
 async def move(world: World, order: Any, request_id: str = "a-1") -> None:
     with transaction(world.engine) as session:
-        address_id = orders.save_address(session, "W-1", "1", Address.model_validate(NEW_HOME))
+        address_id = addresses.save_address(session, "W-1", "1", Address.model_validate(NEW_HOME))
     await order.signal(
         "change_address", ChangeAddress(request_id=request_id, address_id=address_id)
     )
@@ -172,7 +172,7 @@ async def move(world: World, order: Any, request_id: str = "a-1") -> None:
 
 def destination(world: World) -> float | None:
     with reading(world.engine) as session:
-        address = orders.address_of(session, "W-1", "1")
+        address = addresses.address_of(session, "W-1", "1")
     assert address is not None
     return address.longitude
 

@@ -64,10 +64,10 @@ from integrations.node_system import CancelReply, CancelReplyOutcome, Handover, 
 from starter.api.context import Wakeup
 from starter.dispatcher import Dispatcher
 from starter.intake import Capture, Intake, Reference
-from store import fulfillments, inbox, inventory, network, orders, policies, reporting
+from store import fulfillments, inbox, inventory, network, order_pages, policies, reporting
 from store.engine import reading, transaction
 from store.ledger import Position
-from store.orders import OrderPage
+from store.order_pages import OrderPage
 from worker.composition import order_activities, outside_activities
 from worker.deployment import deployment_config, set_current
 from worker.interceptors import WordsApart
@@ -639,7 +639,7 @@ class World:
 
     def page(self, order_id: str = "W-1") -> OrderPage:
         with reading(self.engine) as session:
-            return orders.order_page(session, order_id)
+            return order_pages.order_page(session, order_id)
 
     def books_agree(self) -> None:
         """The books are right, and closed orders hold nothing."""

@@ -16,7 +16,7 @@ from domain.plans import FulfillmentView, OrderView
 from domain.quantities import LineQuantities
 from domain.routing.policy import RoutingPolicy
 from domain.stages import Attention, Choice, Stage
-from store import fulfillments, orders, policies, words
+from store import fulfillments, order_recording, orders, policies, words
 from store.engine import reading, transaction
 from store.policies import Scope
 from tests.integration.api.conftest import (
@@ -473,7 +473,7 @@ def _record(engine: Engine, **changes: Any) -> None:
         **changes,
     )
     with transaction(engine) as session:
-        orders.record_order(session, view, NOW)
+        order_recording.record_order(session, view, NOW)
 
 
 async def test_while_no_policy_is_active_an_order_is_to_be_sent_again(

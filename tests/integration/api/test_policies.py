@@ -10,7 +10,7 @@ from domain.planning import Wanted
 from domain.plans import OrderView
 from domain.routing.decision import Purpose
 from domain.stages import Stage
-from store import orders, pins
+from store import order_recording, orders, pins
 from store.engine import reading, transaction
 from tests.integration.api.conftest import NOW, order_document
 
@@ -35,7 +35,7 @@ def record(engine: Engine, order_id: str, stage: Stage, *, closed: bool = False)
         order_id=order_id, revision=5, stage=stage, displayed=stage.value, lines={}, closed=closed
     )
     with transaction(engine) as session:
-        orders.record_order(session, view, NOW)
+        order_recording.record_order(session, view, NOW)
 
 
 def pinned(engine: Engine, order_id: str) -> str:

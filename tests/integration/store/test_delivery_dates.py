@@ -6,7 +6,7 @@ from sqlalchemy import Engine
 
 from domain.learned_dates import Lane, LaneDays, LearnedDates
 from domain.plans import TimelineEntry
-from store import delivery_dates, orders, sales_history, timeline
+from store import delivery_dates, order_intake, sales_history, timeline
 from store.delivery_dates import shipments
 from store.engine import reading, transaction
 from tests.integration.store.builders import NOW, a_world, an_order, at, released_order
@@ -35,8 +35,8 @@ def shipped_order(engine: Engine, order_id: str) -> None:
     }
     order = an_order(order_id, ship_groups=[{"id": "1", "address": address}])
     with transaction(engine) as session:
-        hashed = orders.content_hash(order)
-        orders.accept_order(session, order, content_hash=hashed, entered_by="shop", now=NOW)
+        hashed = order_intake.content_hash(order)
+        order_intake.accept_order(session, order, content_hash=hashed, entered_by="shop", now=NOW)
     released_order(engine, order_id, ("A", "1", "X", 2))
 
 

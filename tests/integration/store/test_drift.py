@@ -15,7 +15,7 @@ from domain.routing.decision import Decision, Exclusion, Option, Purpose
 from domain.routing.facts import snapshot_of
 from domain.routing.policy import RoutingPolicy
 from domain.routing.solve import decide_on
-from store import decisions, drift, inventory, network, orders
+from store import decisions, drift, inventory, network, order_intake
 from store.engine import reading, transaction
 from store.snapshot import build_facts
 from store.timeline import timeline
@@ -279,7 +279,9 @@ def test_promises_nobody_took_are_forgotten_and_those_of_orders_stay(world: Engi
         decided(world, an_order(), decision_id, Purpose.CART)
     waiting = an_order("W-2", promise_id="promise-c")
     with transaction(world) as session:
-        orders.accept_order(session, waiting, content_hash="2", entered_by="t", now=NOW, pins={})
+        order_intake.accept_order(
+            session, waiting, content_hash="2", entered_by="t", now=NOW, pins={}
+        )
     compared(world, order, decided(world, order, "W-1-d1", Purpose.ROUTE))
     with transaction(world) as session:
         session.execute(text("UPDATE decisions SET order_id = 'W-1' WHERE decision_id = 'W-1-d1'"))

@@ -10,9 +10,19 @@ from domain.orders import Address, Order
 from domain.plans import OrderView, TimelineEntry
 from domain.quantities import LineQuantities
 from domain.stages import Attention, Choice, Hold, Stage
-from store import fulfillments, inbox, network, orders, timeline
+from store import (
+    addresses,
+    fulfillments,
+    inbox,
+    network,
+    order_intake,
+    order_pages,
+    order_recording,
+    orders,
+    timeline,
+)
 from store.engine import reading, transaction
-from store.orders import Acceptance, Outcome
+from store.order_intake import Acceptance, Outcome
 from tests.integration.store.builders import (
     NOW,
     a_world,
@@ -26,10 +36,10 @@ from tests.integration.store.test_fulfillments import a_view as a_fulfillment_vi
 
 def accept(engine: Engine, order: Order, minutes: float = 0) -> Acceptance:
     with transaction(engine) as session:
-        return orders.accept_order(
+        return order_intake.accept_order(
             session,
             order,
-            content_hash=orders.content_hash(order),
+            content_hash=order_intake.content_hash(order),
             entered_by="shop",
             now=at(minutes),
         )
@@ -48,12 +58,12 @@ def a_view(revision: int, order_id: str = "W-1", **changes: Any) -> OrderView:
 
 def record(engine: Engine, view: OrderView, minutes: float = 0) -> bool:
     with transaction(engine) as session:
-        return orders.record_order(session, view, at(minutes))
+        return order_recording.record_order(session, view, at(minutes))
 
 
-def page(engine: Engine, order_id: str = "W-1") -> orders.OrderPage:
+def page(engine: Engine, order_id: str = "W-1") -> order_pages.OrderPage:
     with reading(engine) as session:
-        return orders.order_page(session, order_id)
+        return order_pages.order_page(session, order_id)
 
 
 def inbox_rows(engine: Engine) -> list[tuple[str, str, Any]]:
@@ -203,7 +213,7 @@ def test_an_unknown_order_is_named(engine: Engine) -> None:
         with pytest.raises(UnknownReferenceError, match="no order 'W-1' version 2"):
             orders.load_order(session, "W-1", 2)
         with pytest.raises(UnknownReferenceError, match="no order 'W-9'"):
-            orders.order_page(session, "W-9")
+            order_pages.order_page(session, "W-9")
         with pytest.raises(UnknownReferenceError, match="no order 'W-9'"):
             orders.entered_by(session, "W-9")
     with pytest.raises(UnknownReferenceError, match="no order 'W-9'"):
@@ -282,7 +292,7 @@ def test_a_page_shows_no_unit_as_shipped_that_its_order_took_back(engine: Engine
         view = a_fulfillment_view("W-1", 1, {"1": {"picked": 2, "shipped": 2}})
         fulfillments.record_fulfillment(session, view, NOW)
         lost = {"1": LineQuantities(ordered=2, open=1, shipped=1)}
-        orders.record_order(session, a_view(1, lines=lost), NOW)
+        order_recording.record_order(session, a_view(1, lines=lost), NOW)
     assert page(engine).lines[0].quantities == lost["1"]
 
 
@@ -303,7 +313,7 @@ def test_the_story_of_an_order_is_told_in_order_and_each_thing_once(engine: Engi
 
 def listed(engine: Engine, **wanted: Any) -> list[str]:
     with reading(engine) as session:
-        return [order.order_id for order in orders.list_orders(session, **wanted)]
+        return [order.order_id for order in order_pages.list_orders(session, **wanted)]
 
 
 def test_orders_are_listed_newest_first_page_by_page_and_by_what_is_asked(engine: Engine) -> None:
@@ -329,12 +339,12 @@ def test_open_orders_are_those_older_than_a_time_and_not_closed(engine: Engine) 
         accept(engine, an_order(f"W-{number}"), minutes=number)
     record(engine, a_view(1, "W-1", stage=Stage.CANCELLED, closed=True))
     with reading(engine) as session:
-        found = orders.open_orders(session, at(3))
+        found = order_pages.open_orders(session, at(3))
         assert [(x.order_id, x.workflow_id) for x in found] == [
             ("W-0", "order-W-0"),
             ("W-2", "order-W-2"),
         ]
-        assert orders.orders_by_stage(session) == {"received": 3, "cancelled": 1}
+        assert order_pages.orders_by_stage(session) == {"received": 3, "cancelled": 1}
 
 
 HOME = Address(name="Ada", line1="2 Other St", city="LA", country="US")
@@ -343,17 +353,17 @@ OFFICE = Address(name="Ada", line1="3 Office Park", city="LA", country="US")
 
 def save(engine: Engine, address: Address, order_id: str = "W-1", group: str = "1") -> str:
     with transaction(engine) as session:
-        return orders.save_address(session, order_id, group, address)
+        return addresses.save_address(session, order_id, group, address)
 
 
 def use(engine: Engine, address_id: str, minutes: float, order_id: str = "W-1") -> None:
     with transaction(engine) as session:
-        orders.use_address(session, order_id, address_id, at(minutes))
+        addresses.use_address(session, order_id, address_id, at(minutes))
 
 
 def address(engine: Engine) -> Address | None:
     with reading(engine) as session:
-        return orders.address_of(session, "W-1", "1")
+        return addresses.address_of(session, "W-1", "1")
 
 
 def test_a_saved_address_is_used_only_once_told_and_the_document_stays(engine: Engine) -> None:
@@ -397,7 +407,7 @@ def test_an_address_of_another_order_or_group_is_refused(engine: Engine) -> None
         pytest.raises(UnknownReferenceError, match="no ship group '2'"),
         reading(engine) as session,
     ):
-        orders.address_of(session, "W-1", "2")
+        addresses.address_of(session, "W-1", "2")
     assert everything(engine) == before
 
 
@@ -422,5 +432,7 @@ def test_open_terms_are_the_other_open_orders_on_terms_in_the_base_currency(
 
 
 def test_the_hash_is_of_the_content_and_not_of_its_version() -> None:
-    assert orders.content_hash(an_order()) == orders.content_hash(an_order(version=2))
-    assert orders.content_hash(an_order()) != orders.content_hash(an_order(channel="app"))
+    assert order_intake.content_hash(an_order()) == order_intake.content_hash(an_order(version=2))
+    assert order_intake.content_hash(an_order()) != order_intake.content_hash(
+        an_order(channel="app")
+    )

@@ -24,7 +24,7 @@ from store import (
     holds,
     inventory,
     network,
-    orders,
+    order_intake,
     policies,
     reporting,
 )
@@ -104,7 +104,7 @@ def test_the_narrowest_scope_is_in_force_then_the_latest_activation(engine: Engi
 def test_approvals_wait_for_a_role_until_they_are_closed(engine: Engine) -> None:
     with transaction(engine) as session:
         order = an_order("W-1", order_type="b2b")
-        orders.accept_order(session, order, content_hash="h", entered_by="buyer", now=NOW)
+        order_intake.accept_order(session, order, content_hash="h", entered_by="buyer", now=NOW)
         approvals.ask(session, "W-1", 1, "manager", at(1), at(100))
         approvals.ask(session, "W-2", 1, "finance", at(0), None)
         (first, second) = approvals.waiting(session)
@@ -251,7 +251,7 @@ def hold(engine: Engine, hold_id: str, node_id: str, sku: str, quantity: int) ->
 def test_sound_books_show_no_contradiction(engine: Engine) -> None:
     a_world(engine, {("A", "X"): 9})
     with transaction(engine) as session:
-        orders.accept_order(session, an_order(), content_hash="h", entered_by="shop", now=NOW)
+        order_intake.accept_order(session, an_order(), content_hash="h", entered_by="shop", now=NOW)
     released_order(engine, "W-1", ("A", "1", "X", 2))
     hold(engine, "cart-1", "A", "X", 1)
     with reading(engine) as session:
@@ -294,7 +294,7 @@ def test_sound_books_show_no_contradiction(engine: Engine) -> None:
 def test_damage_to_the_books_is_found(engine: Engine, damage: str, found: dict[str, int]) -> None:
     a_world(engine, {("A", "X"): 9})
     with transaction(engine) as session:
-        orders.accept_order(session, an_order(), content_hash="h", entered_by="shop", now=NOW)
+        order_intake.accept_order(session, an_order(), content_hash="h", entered_by="shop", now=NOW)
     released_order(engine, "W-1", ("A", "1", "X", 2))
     hold(engine, "cart-1", "A", "X", 1)
     with transaction(engine) as session:

@@ -11,7 +11,7 @@ from domain.orders import Method, Order
 from domain.plans import FulfillmentView, OrderView
 from domain.quantities import LineQuantities
 from domain.stages import Attention, Choice, Stage
-from store import fulfillments, orders
+from store import fulfillments, order_intake, order_pages, order_recording
 from store.engine import reading, transaction
 
 NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
@@ -50,10 +50,10 @@ def released(engine: Engine) -> Engine:
         lines=(FulfillmentLine(line_id="1", sku="TEA", quantity=3),),
     )
     with transaction(engine) as session:
-        digest = orders.content_hash(order)
-        orders.accept_order(session, order, content_hash=digest, entered_by="shop", now=NOW)
+        digest = order_intake.content_hash(order)
+        order_intake.accept_order(session, order, content_hash=digest, entered_by="shop", now=NOW)
         fulfillments.add_fulfillments(session, 1, [asked], NOW)
-        orders.record_order(session, view, NOW)
+        order_recording.record_order(session, view, NOW)
     return engine
 
 
@@ -74,7 +74,7 @@ def report(
 
 def shown(engine: Engine) -> tuple[str, str, bool]:
     with reading(engine) as session:
-        (order,) = orders.list_orders(session)
+        (order,) = order_pages.list_orders(session)
     return order.stage, order.displayed, order.needs_attention
 
 
@@ -94,7 +94,9 @@ def test_a_parked_fulfillment_shows_its_order_as_needing_a_person(released: Engi
     # then
     assert shown(released) == ("shipped", "attention: deliver", True)
     with reading(released) as session:
-        assert [x.order_id for x in orders.list_orders(session, needs_attention=True)] == ["W-1"]
+        assert [x.order_id for x in order_pages.list_orders(session, needs_attention=True)] == [
+            "W-1"
+        ]
     # when the person has answered
     report(released, 3, picked=3, shipped=3)
     # then
@@ -113,6 +115,6 @@ def test_the_orders_own_report_does_not_hide_a_parked_fulfillment(released: Engi
     )
     # when
     with transaction(released) as session:
-        orders.record_order(session, view, NOW)
+        order_recording.record_order(session, view, NOW)
     # then
     assert shown(released) == ("shipped", "attention: deliver", True)

@@ -1,0 +1,72 @@
+"""Where an order stands, as its workflow says."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from domain.plans import OrderView
+from store.columns import changed, statement
+from store.order_lines import BUCKETS, add_lines, order_lines
+from store.orders import load_order, must_exist
+from store.shown import show_order
+
+_RECORD = statement(
+    "UPDATE orders SET revision = :revision, stage = :stage, displayed = :displayed,"
+    " holds = :holds, attention = :attention, needs_attention = :needs_attention,"
+    " promise_at = :promise_at, decision_id = :decision_id, plan_version = :plan_version,"
+    " awaits = :awaits, closed = :closed, updated_at = :updated_at"
+    " WHERE order_id = :order_id AND revision < :revision",
+    "orders",
+)
+_RECORD_LINE = statement(
+    "UPDATE order_lines SET ordered = :ordered, "  # noqa: S608 (own names)
+    + ", ".join(f"{bucket} = :{bucket}" for bucket in BUCKETS)
+    + " WHERE order_id = :order_id AND line_id = :line_id",
+    "order_lines",
+)
+
+
+def record_order(session: Session, view: OrderView, now: datetime) -> bool:
+    """Write the view if it is newer than what is stored; whether it was.
+
+    Raises UnknownReferenceError when there is no such order.
+    """
+    attention = None if view.attention is None else view.attention.model_dump(mode="json")
+    row = {
+        "order_id": view.order_id,
+        "revision": view.revision,
+        "stage": view.stage.value,
+        "displayed": view.displayed,
+        "holds": [hold.model_dump(mode="json") for hold in view.holds],
+        "attention": attention,
+        "needs_attention": attention is not None,
+        "promise_at": view.promise_at,
+        "decision_id": view.decision_id,
+        "plan_version": view.plan_version,
+        "awaits": view.awaits,
+        "closed": view.closed,
+        "updated_at": now,
+    }
+    if not changed(session, _RECORD, row):
+        must_exist(session, view.order_id)
+        return False
+    lines = [
+        {**quantities.model_dump(), "order_id": view.order_id, "line_id": line_id}
+        for line_id, quantities in view.lines.items()
+    ]
+    if lines and changed(session, _RECORD_LINE, lines) < len(lines):
+        _add_amended_lines(session, view, lines)
+    if not view.closed and any(line.released for line in view.lines.values()):
+        show_order(session, view.order_id)
+    return True
+
+
+def _add_amended_lines(
+    session: Session, view: OrderView, lines: Iterable[Mapping[str, Any]]
+) -> None:
+    # Lines that an amendment added have no row yet; the workflow has just taken them over.
+    known = {row["line_id"] for row in order_lines(session, view.order_id)}
+    missing = {line["line_id"]: line for line in lines if line["line_id"] not in known}
+    add_lines(session, load_order(session, view.order_id), missing)
