@@ -2,12 +2,14 @@
 
 from typing import Literal
 
+from sqlalchemy.orm import Session
 from temporalio import activity
 
 from activities.context import Context
+from activities.orders import OrderTask
 from activities.recording import OrderRecord, now, write_order
 from domain.values import Id, Model, Text, UtcTime
-from store import api_keys, approvals
+from store import api_keys, approvals, pins, policies
 from store.engine import reading, transaction
 
 ADMIN = "admin"
@@ -50,17 +52,23 @@ class ApprovalRecord(OrderRecord):
 
 
 class VoterTask(Model):
-    """Who voted in which role; `key_name` is None for one of this machine's own people."""
+    """Who voted in which role; `key_name` is None for one of this machine's own people.
+
+    A task without `order`, of an older workflow's worker, asks about the role alone.
+    """
 
     approver: Text
     role: Id
     key_name: Text | None = None
+    order: OrderTask | None = None
+    level: int = 0
 
 
 class Voter(Model):
-    """Whether the voter has the role now."""
+    """Whether the voter has the role now, and which other level forbids the vote."""
 
     has_role: bool
+    decided_level: int | None = None
 
 
 class ApprovalActivities:
@@ -73,14 +81,17 @@ class ApprovalActivities:
 
     @activity.defn(name="check_voter", no_thread_cancel_exception=True)
     def check_voter(self, task: VoterTask) -> Voter:
-        """Look up the voter's roles: what a message says of itself is not believed."""
-        if task.key_name is None:
-            return Voter(has_role=self._local_may_vote)
+        """Look up the voter's roles and earlier votes: what a message says is not believed."""
         with reading(self._engine) as session:
-            roles = api_keys.roles_of(session, task.key_name)
-        return Voter(
-            has_role=task.approver == task.key_name and not roles.isdisjoint({task.role, ADMIN})
-        )
+            return Voter(
+                has_role=self._has_role(session, task), decided_level=_other_level(session, task)
+            )
+
+    def _has_role(self, session: Session, task: VoterTask) -> bool:
+        if task.key_name is None:
+            return self._local_may_vote
+        roles = api_keys.roles_of(session, task.key_name)
+        return task.approver == task.key_name and not roles.isdisjoint({task.role, ADMIN})
 
     @activity.defn(name="record_approval", no_thread_cancel_exception=True)
     def record_approval(self, task: ApprovalRecord) -> None:
@@ -113,3 +124,20 @@ class ApprovalActivities:
                     task.asked.expires_at,
                 )
             write_order(session, task)
+
+
+def _other_level(session: Session, task: VoterTask) -> int | None:
+    """A level of the order that the voter decided, unless one person may decide several."""
+    if task.order is None:
+        return None
+    order = task.order
+    decided = [
+        level
+        for level in approvals.decided_by(session, order.order_id, task.approver)
+        if level != task.level
+    ]
+    if not decided:
+        return None
+    version = pins.pinned(session, order.order_id, "process", order.process_policy)
+    may_decide_several = policies.process_policy(session, version).same_person_may_approve
+    return None if may_decide_several else decided[0]

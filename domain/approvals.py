@@ -77,6 +77,7 @@ class Verdict(StrEnum):
     WRONG_ROLE = "wrong_role"
     ENTERED_THE_ORDER = "entered_the_order"
     VOTED_BEFORE = "voted_before"
+    DECIDED_ANOTHER_LEVEL = "decided_another_level"
 
 
 class Ballot(Model):
@@ -89,6 +90,14 @@ class Ballot(Model):
     def counts(self) -> bool:
         """Whether the vote decides its level."""
         return self.verdict is Verdict.COUNTS
+
+
+def second_level(level: int, decided: int) -> Ballot:
+    """The ballot of a person who decided another level: each level is for other eyes."""
+    return Ballot(
+        verdict=Verdict.DECIDED_ANOTHER_LEVEL,
+        reason=f"has voted on level {decided}; another person must decide level {level}",
+    )
 
 
 def count_vote(

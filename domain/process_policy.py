@@ -82,6 +82,8 @@ class ProcessPolicy(Model):
     name: Id
     order_types: tuple[OrderType, ...] = (OrderType.B2C, OrderType.B2B)
     approvals: tuple[ApprovalRule, ...] = ()
+    same_person_may_approve: bool = False
+    """Whether one person's votes count on several levels of an order."""
     hold_stock_during_approval: bool = False
     timings: Timings = Timings()
     reroute_attempts: Count = 5

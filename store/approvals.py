@@ -177,6 +177,12 @@ def votes(session: Session, order_id: str) -> list[Vote]:
     return [Vote.model_validate(dict(row)) for row in rows]
 
 
+def decided_by(session: Session, order_id: str, approver: str) -> list[int]:
+    """The levels of an order on which a person's votes counted, lowest first."""
+    found = (x.level for x in votes(session, order_id) if x.counted and x.approver == approver)
+    return sorted(found)
+
+
 def levels(session: Session, order_id: str) -> list[ApprovalLevel]:
     """Every level that an order was asked for, lowest first."""
     rows = session.execute(_LEVELS, {"order_id": order_id}).mappings()

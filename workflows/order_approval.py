@@ -21,7 +21,7 @@ with workflow.unsafe.imports_passed_through():
         VoterTask,
     )
     from activities.orders import OrderActivities
-    from domain.approvals import Ballot, Verdict, count_vote
+    from domain.approvals import Ballot, Verdict, count_vote, second_level
     from domain.plans import OrderFacts
     from domain.process_policy import ApprovalRule
 
@@ -119,16 +119,25 @@ class Approval:
         return True
 
     async def _check(self, vote: Vote, ballot: Ballot) -> Ballot:
-        """The vote would count: see that its voter has the role, whatever the message says."""
+        """The vote would count: see its voter's roles and earlier votes, whatever it says."""
         voter = await self._core.call(
             ApprovalActivities.check_voter,
-            VoterTask(approver=vote.approver, role=vote.role, key_name=vote.key_name),
+            VoterTask(
+                approver=vote.approver,
+                role=vote.role,
+                key_name=vote.key_name,
+                order=self._core.task,
+                level=vote.level,
+            ),
             Voter,
             summary=f"Check who votes on level {vote.level}",
         )
-        if voter.has_role:
-            return ballot
-        return Ballot(verdict=Verdict.WRONG_ROLE, reason=f"the voter has not the role {vote.role}")
+        if not voter.has_role:
+            reason = f"the voter has not the role {vote.role}"
+            return Ballot(verdict=Verdict.WRONG_ROLE, reason=reason)
+        if voter.decided_level is not None:
+            return second_level(vote.level, voter.decided_level)
+        return ballot
 
     async def _count(self, cast: CastVote, vote: Vote, verdict: str, ballot: Ballot) -> None:
         state = self._core.state

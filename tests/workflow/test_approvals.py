@@ -181,6 +181,46 @@ async def test_a_second_vote_and_a_repeated_request_change_nothing(world: World)
     assert [x.level for x in waiting(world)] == [2]
 
 
+async def test_a_persons_vote_counts_on_one_level_only(world: World) -> None:
+    # given: mia, who may vote in both roles, approved the first level
+    order = await submitted(world)
+    with transaction(world.engine) as session:
+        api_keys.create_key(session, "mia", ["manager", "finance"], world.now())
+        api_keys.create_key(session, "root", ["admin"], world.now())
+    await vote(order, "approve", "mia", "manager", 1, key_name="mia")
+    await world.until(lambda: [x.level for x in waiting(world)] == [2], "level 2 is asked")
+    # when
+    await vote(order, "approve", "mia", "finance", 2, "again", key_name="mia")
+    await until_votes(world, 2)
+    # then
+    assert (votes(world)[1].counted, votes(world)[1].why) == (
+        False,
+        "has voted on level 1; another person must decide level 2",
+    )
+    assert [x.level for x in waiting(world)] == [2]
+    assert world.page().stage == "pending_approval"
+    assert world.sellable() == {"dc-1": 5}
+    # when: another person
+    await vote(order, "approve", "root", "finance", 2, key_name="root")
+    # then
+    await world.until_shown(order, "reserved")
+
+
+async def test_one_person_may_approve_every_level_where_the_policy_says_so(world: World) -> None:
+    # given
+    order = await submitted(world, same_person_may_approve=True)
+    await vote(order, "approve", "mia", "manager", 1)
+    await world.until(lambda: [x.level for x in waiting(world)] == [2], "level 2 is asked")
+    # when
+    await vote(order, "approve", "mia", "finance", 2)
+    # then
+    await world.until_shown(order, "reserved")
+    assert [(x.approver, x.level, x.counted) for x in votes(world)] == [
+        ("mia", 1, True),
+        ("mia", 2, True),
+    ]
+
+
 async def test_a_vote_after_the_last_level_is_recorded_and_changes_nothing(world: World) -> None:
     # given
     order = await submitted(world)

@@ -172,6 +172,28 @@ async def test_a_late_vote_is_refused_at_once_and_kept_with_its_reason(
     assert votes["V-late"].approver == "Eve"
 
 
+async def test_who_approved_one_level_is_told_at_once_that_another_must_decide_the_next(
+    whole: httpx.AsyncClient, filled: Engine, server: TemporalServer
+) -> None:
+    ask_for_approval(filled)
+    async with working(filled, server):
+        await submit(whole, "pending_approval", order_type="b2b")
+        await until(lambda: _waiting(filled) == [1])
+        vote = {"verdict": "approve", "level": 1, "role": "manager", "approver": "Eve"}
+        first = await whole.post("/v1/orders/W-1/approvals", json=vote)
+        second = {**vote, "level": 2, "role": "director"}
+        refused = await whole.post("/v1/orders/W-1/approvals", json=second)
+        still_waiting = _waiting(filled)
+        other = await whole.post("/v1/orders/W-1/approvals", json={**second, "approver": "Ann"})
+
+    assert (first.status_code, refused.status_code, other.status_code) == (200, 409, 200)
+    assert refused.json()["detail"] == (
+        "Level 2: approve by a director does not count: has voted on level 1; another person must"
+        " decide level 2"
+    )
+    assert still_waiting == [2]
+
+
 def _waiting(engine: Engine) -> list[int]:
     with reading(engine) as session:
         return [approval.level for approval in approvals.waiting(session)]

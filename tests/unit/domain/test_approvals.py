@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from domain.approvals import Ballot, Verdict, approval_chain, count_vote
+from domain.approvals import Ballot, Verdict, approval_chain, count_vote, second_level
 from domain.orders import Order, OrderType
 from domain.process_policy import ApprovalCondition, ApprovalRule, ProcessPolicy
 from tests.unit.domain.test_orders import order
@@ -113,6 +113,14 @@ def test_a_vote_counts_or_says_why_not(
 
     assert ballot == Ballot(verdict=verdict, reason=reason)
     assert ballot.counts == (verdict is Verdict.COUNTS)
+
+
+def test_who_decided_another_level_is_told_that_another_person_must_decide() -> None:
+    ballot = second_level(2, decided=1)
+
+    assert not ballot.counts
+    assert ballot.verdict is Verdict.DECIDED_ANOTHER_LEVEL
+    assert ballot.reason == "has voted on level 1; another person must decide level 2"
 
 
 def test_escalation_without_a_further_role_keeps_the_levels_own() -> None:
