@@ -13,7 +13,7 @@ from domain.network import CarrierService, Node, Place
 from domain.orders import Method, OrderType, ServiceLevel
 from domain.values import Count, DerivedId, Id, Model, Quantity, Text, UtcTime
 
-KERNEL_VERSION = "3"
+KERNEL_VERSION = "4"
 
 
 class Purpose(StrEnum):

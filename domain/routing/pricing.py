@@ -89,10 +89,10 @@ def leg(
     calendar = sites.calendar[row]
     service = sites.services[row, way]
     if service == COUNTER:
-        ready = times.ready[begin, calendar, turn]
-        if ready < 0:
+        waits = times.counter[begin, calendar, turn]
+        if waits < 0:
             return -1, 0, 0, 0
-        return sites.fixed[row] + lateness(times, ready), 0, ready, ready
+        return sites.fixed[row] + lateness(times, waits), 0, waits, waits
     if service == NO_SERVICE:
         return -1, 0, 0, 0
     pickup = services.pickup[service]
@@ -207,7 +207,7 @@ def first_legs(
     """
     # Each array taken out of its tuple once: inside the loop that would cost more than the sums.
     calendars, kms, fixed, ways = sites.calendar, sites.km, sites.fixed, sites.services
-    ready, ship, ship_day, delivered = times.ready, times.ship, times.ship_day, times.delivered
+    counter, ship, ship_day, delivered = times.counter, times.ship, times.ship_day, times.delivered
     due, late_cost = times.due, times.late_cost
     base, per_km, pickups = services.base, services.per_km, services.pickup
     transits, reaches = services.transit_days, services.km_per_day
@@ -219,7 +219,7 @@ def first_legs(
             arrives = -1
             amount = fixed[row]
             if service == COUNTER:
-                arrives = ready[0, calendar, turn]
+                arrives = counter[0, calendar, turn]
             elif service != NO_SERVICE:
                 sent = ship[0, pickups[service], calendar, turn]
                 if sent >= 0:

@@ -14,6 +14,9 @@ from domain.routing.compiled import compiled
 from domain.routing.facts import EPOCH, Flags, Indexes, Ints, NetworkFacts, microseconds
 
 ONE_DAY = 86_400_000_000
+COLLECTED_EVERY = 900_000_000
+"""What is collected at a counter is promised for a full quarter of an hour, and never for one that
+would leave less than a quarter to order: that it is asked again a moment later changes nothing."""
 NO_DUE_TIME = 1 << 62
 _MIDNIGHT = time(0)
 _DAYS_BEFORE = 2
@@ -45,8 +48,8 @@ class Times(NamedTuple):
 
     work: Indexes
     """(class, calendar, turn): ordinal of each work day within the horizon."""
-    ready: Ints
-    """(class, calendar, turn): when what is worked on that day is packed."""
+    counter: Ints
+    """(class, calendar, turn): from when what is worked on that day waits at the counter."""
     ship: Ints
     """(class, pick-up time, calendar, turn): when the carrier takes it."""
     ship_day: Indexes
@@ -68,27 +71,27 @@ def times_of(
 ) -> Times:
     """The dates of goods that may be worked on from each of `releases` (classes, ascending)."""
     days = _DAYS
+    limit = NO_DUE_TIME if due is None else microseconds(due)
     while True:
-        times, is_complete = _tried(network, releases, horizon, days)
+        times, is_complete = _tried(network, releases, horizon, days, limit)
         needed = int(times.ship_day.max(initial=0)) + most_transit + 1
         if needed <= days and (is_complete or days >= _MOST_DAYS):
-            limit = NO_DUE_TIME if due is None else microseconds(due)
-            return times._replace(due=limit, late_cost=late_cost)
+            return times._replace(late_cost=late_cost)
         days = max(_MOST_DAYS, needed)
 
 
 def _tried(
-    network: NetworkFacts, releases: list[datetime], horizon: int, days: int
+    network: NetworkFacts, releases: list[datetime], horizon: int, days: int, due: int
 ) -> tuple[Times, bool]:
     classes, calendars = len(releases), len(network.calendars)
     pickups = len(network.pickup_times)
     times = Times(
         work=np.full((classes, calendars, horizon), -1, dtype=np.int32),
-        ready=np.full((classes, calendars, horizon), -1, dtype=np.int64),
+        counter=np.full((classes, calendars, horizon), -1, dtype=np.int64),
         ship=np.full((classes, pickups, calendars, horizon), -1, dtype=np.int64),
         ship_day=np.full((classes, pickups, calendars, horizon), -1, dtype=np.int32),
         delivered=np.empty((classes, calendars, days), dtype=np.int64),
-        due=NO_DUE_TIME,
+        due=due,
         late_cost=0,
     )
     is_complete = True
@@ -100,9 +103,10 @@ def _tried(
         is_complete &= fill_times(
             stretch,
             microseconds(release),
+            due,
             first_days,
             times.work[number],
-            times.ready[number],
+            times.counter[number],
             times.ship[number],
             times.ship_day[number],
         )
@@ -164,9 +168,10 @@ def _worked_out(network: NetworkFacts, first: int, days: int) -> Stretch:
 def fill_times(
     stretch: Stretch,
     release: int,
+    due: int,
     first_days: Indexes,
     work: Indexes,
-    ready: Ints,
+    counter: Ints,
     ship: Ints,
     ship_day: Indexes,
 ) -> bool:
@@ -182,11 +187,11 @@ def fill_times(
                 is_complete = False
                 break
             work[calendar, turn] = stretch.first + day
-            packed = _ready_at(stretch, calendar, day, release)
+            packed, closes = _ready_at(stretch, calendar, day, release)
             if packed < 0:
                 is_complete = False
             else:
-                ready[calendar, turn] = packed
+                counter[calendar, turn] = _collected_from(packed, closes, due)
                 for pickup in range(ship.shape[0]):
                     collected = _collection_day(stretch, calendar, pickup, day, packed)
                     if collected < 0:
@@ -199,16 +204,25 @@ def fill_times(
 
 
 @compiled
-def _ready_at(stretch: Stretch, calendar: int, day: int, release: int) -> int:
+def _ready_at(stretch: Stretch, calendar: int, day: int, release: int) -> tuple[int, int]:
+    """When it is packed, and when the node closes that day; -1: not within the stretch."""
     left = stretch.processing[calendar]
     for later in range(day, stretch.works.shape[1]):
         if stretch.works[calendar, later]:
             start = max(stretch.opens[calendar, later], release)
-            open_for = stretch.closes[calendar, later] - start
-            if left <= open_for:
-                return int(start + left)
-            left -= max(0, open_for)
-    return -1
+            closes = stretch.closes[calendar, later]
+            if left <= closes - start:
+                return int(start + left), int(closes)
+            left -= max(0, closes - start)
+    return -1, -1
+
+
+@compiled
+def _collected_from(packed: int, closes: int, due: int) -> int:
+    """A full quarter at least a quarter after it is packed; as promised where that can be kept."""
+    full = -(-packed // COLLECTED_EVERY) * COLLECTED_EVERY + COLLECTED_EVERY
+    collected = min(full, closes)
+    return due if packed <= due < collected else collected
 
 
 @compiled

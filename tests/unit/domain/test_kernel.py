@@ -14,6 +14,7 @@ from domain.routing import group as group_planner
 from domain.routing import improve, partition, timetable
 from domain.routing.bound import Bound, Relaxation, bound_of
 from domain.routing.decision import (
+    KERNEL_VERSION,
     CapacityLeft,
     DecisionRequest,
     Exclusion,
@@ -404,7 +405,7 @@ def test_a_pickup_waits_at_its_store_and_is_offered_once() -> None:
     assert len(decision.options) == 1
     shipment = plan_of(decision).shipments[0]
     assert (shipment.node_id, shipment.service_id, shipment.method) == ("S1", None, Method.PICKUP)
-    assert shipment.ship_at == shipment.deliver_at == at(11)
+    assert shipment.ship_at == shipment.deliver_at == at(11, 15)
     assert shipment.cost_micros == 3_000_000
     assert decision.excluded == {"not the pickup store": ("S2",)}
     assert "for collection there" in explain(decision, asked)
@@ -944,7 +945,7 @@ def test_branching_that_takes_too_long_gives_way_to_search(monkeypatch: pytest.M
 def test_starting_warm_decides_once() -> None:
     warm()
 
-    assert decide(request(line("1", "A")), two_nodes(), policy()).kernel_version == "3"
+    assert decide(request(line("1", "A")), two_nodes(), policy()).kernel_version == KERNEL_VERSION
 
 
 def test_capacity_of_dates_that_no_decision_reaches_changes_nothing() -> None:
