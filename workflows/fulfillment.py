@@ -28,16 +28,15 @@ with workflow.unsafe.imports_passed_through():
     from activities.recording import FulfillmentRecord
     from activities.ship import Labelled, ShipActivities, ShipTask
     from domain.events import CarrierEvent, NodeEvent, ShortReason
-    from domain.fulfillment_state import (
-        Effects,
-        FulfillmentState,
+    from domain.fulfillment_actions import (
         apply_cancel,
-        apply_carrier_event,
-        apply_node_event,
         attach_labels,
         expire_pickup,
         give_up_packages,
     )
+    from domain.fulfillment_effects import Effects
+    from domain.fulfillment_reports import apply_carrier_event, apply_node_event
+    from domain.fulfillment_state import FulfillmentState
     from domain.fulfillments import FulfillmentStatus, PackageLine, PackageStatus
     from domain.stages import Choice
 

@@ -15,18 +15,10 @@ from domain.events import (
     Shortfall,
     ShortReason,
 )
-from domain.fulfillment_state import (
-    Effects,
-    FulfillmentState,
-    apply_cancel,
-    apply_carrier_event,
-    apply_node_event,
-    attach_labels,
-    expire_pickup,
-    give_up_packages,
-    progress_of,
-    view_of,
-)
+from domain.fulfillment_actions import apply_cancel, attach_labels, expire_pickup, give_up_packages
+from domain.fulfillment_effects import Effects
+from domain.fulfillment_reports import apply_carrier_event, apply_node_event
+from domain.fulfillment_state import FulfillmentState, progress_of, view_of
 from domain.fulfillments import (
     CLOSED_FULFILLMENTS,
     FulfillmentLine,
