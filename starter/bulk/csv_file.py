@@ -1,5 +1,7 @@
 """Orders from CSV: a header row, then one row per order line; the rows of an order stand together.
 
+An order whose rows stand apart is refused whole, with the lines on which its parts begin.
+
 Columns (only `order_id`, `sku` and `quantity` must be there; an empty cell means "not given"):
 
 | columns | meaning |
@@ -21,7 +23,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from starter.bulk.json_files import open_bytes
 from starter.bulk.loaded import Document, LoadedOrder, UnreadableInputError
@@ -120,52 +122,97 @@ def load_csv(path: Path) -> Iterator[LoadedOrder]:
 
     Raises UnreadableInputError when the file is absent or its header misses or misnames columns.
     """
-    seen: set[str] = set()
+    scattered = _scattered(path)
+    # Not the present time: the same file sent again must give the same documents.
+    placed_at = datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat()
+    for group in _grouped(path):
+        if group.order_id in scattered:
+            lines = ", ".join(str(line) for line in scattered[group.order_id])
+            group.error = (
+                f"order '{group.order_id}' has rows apart, from lines {lines}: keep them together;"
+                " none of it was sent"
+            )
+        yield _loaded(group, placed_at)
+
+
+def _scattered(path: Path) -> dict[str, list[int]]:
+    """The orders whose rows stand apart, with the line on which each part begins.
+
+    The file is read to its end before any order is sent: a stray row may be its last.
+    """
+    begins: dict[str, list[int]] = {}
+    for group in _grouped(path):
+        if group.order_id:
+            begins.setdefault(group.order_id, []).append(group.line_number)
+    return {order_id: lines for order_id, lines in begins.items() if len(lines) > 1}
+
+
+def _grouped(path: Path) -> Iterator[_Rows]:
     with open_bytes(path) as raw:
-        # Not the present time: the same file sent again must give the same documents.
-        placed_at = datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat()
         # Bytes that are not UTF-8 become lone surrogates: they spoil one order, not the file.
         text = TextIOWrapper(raw, encoding="utf-8-sig", errors="surrogateescape", newline="")
-        for group in _grouped(path, text):
-            if group.order_id in seen:
-                group.error = f"order '{group.order_id}' has rows further up: keep them together"
-            seen.add(group.order_id)
-            yield _loaded(group, placed_at)
+        yield from _groups_of(path, text)
 
 
-def _grouped(path: Path, text: TextIOWrapper) -> Iterator[_Rows]:
+def _groups_of(path: Path, text: TextIOWrapper) -> Iterator[_Rows]:
     current: _Rows | None = None
     for number, row, error in _rows(path, text):
-        order_id = (row.get("order_id") or "") if row else ""
+        order_id = row.get("order_id") or ""
         if current is None or not order_id or order_id != current.order_id:
             if current is not None:
                 yield current
             current = _Rows(order_id, number)
         mistake = error or (None if order_id else "order_id: empty")
-        current.rows.append((number, row or {}))
+        current.rows.append((number, row))
         current.error = current.error or (f"line {number}: {mistake}" if mistake else None)
     if current is not None:
         yield current
 
 
-def _rows(
-    path: Path, text: TextIOWrapper
-) -> Iterator[tuple[int, dict[str, str] | None, str | None]]:
-    reader = csv.reader(text, strict=True)
+def _rows(path: Path, text: TextIOWrapper) -> Iterator[tuple[int, dict[str, str], str | None]]:
+    lines = _LinesRead(text)
+    reader = csv.reader(lines, strict=True)
     header = _header(path, reader)
+    place = header.index("order_id")
     while True:
         number = reader.line_num + 1
+        lines.first = ""
         try:
             cells = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
-            yield number, None, f"no CSV: {error}"
+            # Whose row it is can still be read, as far as its cells are plain.
+            cells = [cell.strip(' "\r\n') for cell in lines.first.split(",")]
+            order_id = cells[place] if place < len(cells) else ""
+            yield number, {"order_id": order_id}, f"no CSV: {_plain(error)}"
             continue
         if not any(cell.strip() for cell in cells):
             continue
         row = dict(zip(header, (cell.strip() for cell in cells), strict=False))
         yield number, row, _mistake(header, cells)
+
+
+def _plain(error: csv.Error) -> str:
+    if "unexpected end of data" in str(error):
+        return "a quote opened here is not closed; the rest was not read"
+    return str(error)
+
+
+class _LinesRead:
+    """Lines on their way to the CSV reader; `first` is the first since it was emptied."""
+
+    def __init__(self, lines: Iterator[str]) -> None:
+        self._lines = lines
+        self.first = ""
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._lines)
+        self.first = self.first or line
+        return line
 
 
 def _header(path: Path, reader: Any) -> list[str]:

@@ -164,16 +164,42 @@ def test_rows_that_disagree_about_their_order_are_refused(tmp_path: Path) -> Non
     assert second.error is None
 
 
-def test_rows_of_an_order_that_stand_apart_are_refused(tmp_path: Path) -> None:
-    path = written(tmp_path, "order_id,sku,quantity\nW-1,MUG,1\nW-2,MUG,1\nW-1,PAN,1\n")
+def test_an_order_whose_rows_stand_apart_is_refused_whole_and_no_other(tmp_path: Path) -> None:
+    path = written(tmp_path, "order_id,sku,quantity\nW-1,MUG,1\nW-1,TEA,1\nW-2,MUG,1\nW-1,PAN,1\n")
 
     found = list(load_csv(path))
 
-    assert [x.error for x in found] == [
-        None,
-        None,
-        "order 'W-1' has rows further up: keep them together",
-    ]
+    why = "order 'W-1' has rows apart, from lines 2, 5: keep them together; none of it was sent"
+    assert [(x.line_number, x.error) for x in found] == [(2, why), (4, None), (5, why)]
+    assert [x.order_id for x in found] == [None, "W-2", None]
+
+
+def test_an_order_with_a_row_that_is_no_csv_is_refused_whole(tmp_path: Path) -> None:
+    path = written(tmp_path, 'sku,order_id,quantity\nMUG,W-1,1\nP"A"N,W-1,"1"x\nMUG,W-2,1\n')
+
+    broken, sound = load_csv(path)
+
+    assert broken == LoadedOrder(2, error="line 3: no CSV: ',' expected after '\"'")
+    assert sound.order_id == "W-2"
+
+
+def test_a_row_that_is_no_csv_and_names_no_order_is_refused_alone(tmp_path: Path) -> None:
+    path = written(tmp_path, 'sku,order_id,quantity\nMUG,W-1,1\n"P"x\nMUG,W-2,1\n')
+
+    first, broken, last = load_csv(path)
+
+    assert (first.order_id, last.order_id) == ("W-1", "W-2")
+    assert broken == LoadedOrder(3, error="line 3: no CSV: ',' expected after '\"'")
+
+
+def test_a_quote_that_is_never_closed_is_told_with_its_line(tmp_path: Path) -> None:
+    path = written(tmp_path, 'order_id,sku,quantity\nW-1,MUG,1\nW-1,"PAN,1\nW-2,MUG,1\n')
+
+    (broken,) = load_csv(path)
+
+    assert broken == LoadedOrder(
+        2, error="line 3: no CSV: a quote opened here is not closed; the rest was not read"
+    )
 
 
 def test_bytes_that_are_not_utf8_spoil_one_order_only(tmp_path: Path) -> None:
