@@ -29,6 +29,7 @@ from starter.api.context import (
     json_body,
 )
 from starter.api.links import fulfillment_workflow_of, workflow_of
+from starter.api.new_address import placed
 from starter.api.problems import FieldError, InvalidDocumentError, ProblemError
 from starter.auth import INTAKE, OPERATIONS, SUPPORT, Caller, require
 from store import addresses, approvals
@@ -314,7 +315,9 @@ def change_address(
 
     def build(session: Session, order: Order, _: OrderPage) -> ChangeAddress:
         group_id = _shipped_group(order, body.ship_group)
-        address_id = addresses.save_address(session, order_id, group_id, body.address)
+        before = addresses.address_of(session, order_id, group_id)
+        address = placed(body.address, before)
+        address_id = addresses.save_address(session, order_id, group_id, address)
         return ChangeAddress(
             request_id=request_id, address_id=address_id, ship_group=group_id, actor=caller.name
         )

@@ -308,6 +308,66 @@ async def test_a_new_address_is_kept_apart_and_only_its_id_is_signalled(
     assert "2 Side St" in json.dumps(stored.address)
 
 
+HOME = {"region": "NY", "postal_code": "10001", "country": "US"}
+LOCATED = {**HOME, "latitude": 40.75, "longitude": -73.99}
+UNPLACED = {"latitude": None, "longitude": None}
+
+
+@pytest.mark.parametrize(
+    ("before", "sent", "kept"),
+    [
+        (LOCATED, {**HOME, "postal_code": "1000 1"}, (40.75, -73.99)),
+        (LOCATED, {**HOME, **UNPLACED}, (40.75, -73.99)),
+        (LOCATED, {**HOME, "latitude": 40.8, "longitude": -73.9}, (40.8, -73.9)),
+        (LOCATED, {**HOME, "postal_code": "94103", **UNPLACED}, (None, None)),
+        (HOME, {**HOME, "postal_code": "94103"}, (None, None)),
+    ],
+)
+async def test_a_new_address_has_its_own_coordinates_or_those_of_its_postal_code(
+    api: httpx.AsyncClient,
+    filled: Engine,
+    before: dict[str, Any],
+    sent: dict[str, Any],
+    kept: tuple[float | None, float | None],
+) -> None:
+    groups = [{"id": "1", "address": before}]
+    await api.post("/v1/orders", json=order_document(ship_groups=groups))
+
+    answer = await api.post("/v1/orders/W-1/address", json={"address": sent})
+
+    assert answer.status_code == 202
+    address = _payload({"payload": _stored_addresses(filled)[0]})
+    assert (address["latitude"], address["longitude"]) == kept
+
+
+@pytest.mark.parametrize(
+    ("sent", "path", "told"),
+    [
+        ({**HOME, "postal_code": "94103"}, "address.latitude", "send latitude and longitude"),
+        ({"country": "US"}, "address.latitude", "send latitude and longitude"),
+        ({**HOME, "latitude": 40.8}, "address.longitude", "must be given too"),
+    ],
+)
+async def test_a_new_address_that_would_lose_its_coordinates_is_refused_with_what_to_send(
+    api: httpx.AsyncClient, filled: Engine, sent: dict[str, Any], path: str, told: str
+) -> None:
+    groups = [{"id": "1", "address": LOCATED}]
+    await api.post("/v1/orders", json=order_document(ship_groups=groups))
+
+    answer = await api.post("/v1/orders/W-1/address", json={"address": sent})
+
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["path"] == path
+    assert told in answer.json()["errors"][0]["message"]
+    assert _stored_addresses(filled) == []
+    assert [message["name"] for message in messages_of(filled)] == ["start"]
+
+
+def _stored_addresses(engine: Engine) -> list[Any]:
+    with engine.connect() as connection:
+        return list(connection.execute(text("SELECT address FROM addresses")).scalars())
+
+
 BAD_COMMANDS: list[tuple[str, dict[str, Any], dict[str, str]]] = [
     (
         "cancel",
