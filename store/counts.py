@@ -85,6 +85,17 @@ class Counted:
     counted_at: datetime
 
 
+@dataclass(frozen=True)
+class Ignored:
+    """A row of a count that changed nothing: a newer count of the same thing is known."""
+
+    node_id: str
+    sku: str
+    condition: str
+    counted_at: datetime
+    last_counted_at: datetime
+
+
 @dataclass
 class _Moves:
     """Ledger rows of one position since the oldest count of the feed.
@@ -134,18 +145,20 @@ def counted_changes(
     positions: Mapping[tuple[str, str], Position],
     nodes: Mapping[str, Mapping[str, object]],
     cause: Cause,
-) -> Changes:
-    """How the locked positions change by these counts.
+) -> tuple[Changes, list[Ignored]]:
+    """How the locked positions change by these counts, and the rows that are too old to count.
 
     Counts taken over are remembered, and those listed that do not agree with what was believed of
     a position known before. A count of kind `cycle_count` is of what lies on the shelf.
     """
     if not counted:
-        return {}
+        return {}, []
     known = _last_counts(session, counted)
-    taken = _newer_than_the_last(known, _with_suspects_settled(counted, positions))
+    ignored = [_ignored(row, known[_key(row)]) for row in counted if _is_old(row, known)]
+    every = _with_suspects_settled(counted, positions)
+    taken = [row for row in every if not _is_old(row, known)]
     if not taken:
-        return {}
+        return {}, ignored
     moves = _moves_since(session, taken)
     changes: Changes = {}
     given = set(counted)
@@ -161,12 +174,12 @@ def counted_changes(
         believed = int(getattr(place, count.condition))
         found = max(0, there)
         ledger.add(changes, count.node_id, count.sku, count.condition, found - believed)
-        is_known = believed > 0 or (count.node_id, count.sku, count.condition) in known
+        is_known = believed > 0 or _key(count) in known
         if found != believed and is_known and count in given:
             differing.append(_disagreement(count, believed, found, cause))
     remembered = [{**vars(count), "counted_at": moment(count.counted_at)} for count in taken]
     driver.write(session, (_REMEMBER, remembered), (_DISAGREES, differing))
-    return changes
+    return changes, ignored
 
 
 def was_counted(
@@ -222,12 +235,17 @@ def _last_counts(session: Session, counted: Sequence[Counted]) -> _Last:
     return {(row.node_id, row.sku, row.condition): row.counted_at for row in known}
 
 
-def _newer_than_the_last(last: _Last, counted: Sequence[Counted]) -> list[Counted]:
-    return [
-        row
-        for row in counted
-        if (at := last.get((row.node_id, row.sku, row.condition))) is None or row.counted_at >= at
-    ]
+def _key(row: Counted) -> tuple[str, str, str]:
+    return row.node_id, row.sku, row.condition
+
+
+def _is_old(row: Counted, last: _Last) -> bool:
+    known = last.get(_key(row))
+    return known is not None and row.counted_at < known
+
+
+def _ignored(row: Counted, last_counted_at: datetime) -> Ignored:
+    return Ignored(*_key(row), counted_at=row.counted_at, last_counted_at=last_counted_at)
 
 
 def _moves_since(session: Session, counted: Sequence[Counted]) -> dict[tuple[str, str], _Moves]:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 from enum import StrEnum
 from itertools import pairwise
+from typing import Any
 
 from sqlalchemy.orm import Session
 
@@ -13,7 +14,7 @@ from domain.stock_rules import fill_protections
 from domain.values import Count, Id, Model, UtcTime
 from store import ledger
 from store.columns import query, statement
-from store.counts import Counted, counted_changes, was_counted
+from store.counts import Counted, Ignored, counted_changes, was_counted
 from store.granting import Grant as Grant
 from store.granting import grant_all, grants_of
 from store.ledger import (
@@ -37,6 +38,8 @@ from store.tables.stock import BUCKETS
 
 COUNT_CHUNK = 2_000
 """Rows of a stock count handled at once."""
+MOST_NAMED = 1_000
+"""Rows of one stock count that are named as ignored."""
 
 
 class Condition(StrEnum):
@@ -56,6 +59,27 @@ class StockCount(Model):
     condition: Condition = Condition.USABLE
     quantity: Count
     counted_at: UtcTime
+
+
+class IgnoredCount(Model):
+    """A row of a count that changed nothing: what was counted at `last_counted_at` stands."""
+
+    node_id: str
+    sku: str
+    condition: str
+    counted_at: datetime
+    last_counted_at: datetime
+
+
+class StockTaken(Model):
+    """What a stock count did: grants to orders that waited, and rows too old to count.
+
+    `ignored_rows` is how many those are; of many only the first `MOST_NAMED` are in `ignored`.
+    """
+
+    grants: tuple[Grant, ...] = ()
+    ignored_rows: int = 0
+    ignored: tuple[IgnoredCount, ...] = ()
 
 
 class Unexplained(Model):
@@ -159,26 +183,28 @@ def set_stock(
     key: str,
     now: datetime,
     by_people: bool = False,
-) -> tuple[Grant, ...]:
+) -> StockTaken:
     """Take over a stock count: what lay there at `counted_at`, and every later move on top.
 
-    A row older than the last count of its position and condition is ignored. A usable count
-    settles suspect units of that time too. What orders already have stays theirs. Units found go
-    to waiting backorders first: those grants are the answer. What does not agree with what was
-    believed is listed as a discrepancy. A feed means what its node declares; `by_people` is a
-    cycle count, of what lies on the shelf. Raises UnknownReferenceError when a node is unknown,
-    ConflictError when one feed counts the same thing twice; then nothing changed.
+    A row older than the last count of its position and condition is ignored, which the answer
+    says. A usable count settles suspect units of that time too. What orders already have stays
+    theirs. Units found go to waiting backorders first: those grants are in the answer. What does
+    not agree with what was believed is listed as a discrepancy. A feed means what its node
+    declares; `by_people` is a cycle count, of what lies on the shelf. Raises UnknownReferenceError
+    when a node is unknown, ConflictError when one feed counts the same thing twice; then nothing
+    changed.
     """
     counts = sorted(rows, key=lambda row: (row.node_id, row.sku, row.condition))
     content = [row.model_dump(mode="json") for row in counts]
     kind = "cycle_count" if by_people else "count"
     first = claim(session, key, "cycle_count" if by_people else "set_stock", now, content=content)
     if not first.is_new:
-        return grants_of(first.result)
+        return _taken_before(first.result)
     _refuse_repeats(counts)
     nodes = known_nodes(session, {row.node_id for row in counts})
     cause = Cause(key=key, at=now, kind=kind)
     grants: list[Grant] = []
+    ignored: list[Ignored] = []
     for start in range(0, len(counts), COUNT_CHUNK):
         counted = [
             Counted(row.node_id, row.sku, row.condition.value, row.quantity, row.counted_at)
@@ -186,11 +212,17 @@ def set_stock(
         ]
         opened, known = open_counted(session, counted, cause)
         positions = lock_positions(session, {(row.node_id, row.sku) for row in known})
-        changes = counted_changes(session, known, positions, nodes, cause)
+        changes, old = counted_changes(session, known, positions, nodes, cause)
+        ignored += old
         grants += settle(session, positions, changes, cause)
         grants += _settle_opened(session, opened, cause)
-    finish(session, key, [grant.model_dump() for grant in grants])
-    return tuple(grants)
+    taken = StockTaken(
+        grants=tuple(grants),
+        ignored_rows=len(ignored),
+        ignored=tuple(IgnoredCount.model_validate(vars(row)) for row in ignored[:MOST_NAMED]),
+    )
+    finish(session, key, taken.model_dump(mode="json"))
+    return taken
 
 
 def adjust(
@@ -320,6 +352,13 @@ def settle(
     grants = grant_all(session, every, cause)
     keeper.fill(positions, places, replace(cause, key=f"{cause.key}/keep", kind="protect"))
     return grants
+
+
+def _taken_before(result: Any) -> StockTaken:
+    """What the first count under the key answered; grants alone, where an earlier release did."""
+    if isinstance(result, list):
+        return StockTaken(grants=grants_of(result))
+    return StockTaken.model_validate(result)
 
 
 def _settle_opened(session: Session, opened: Changes, cause: Cause) -> list[Grant]:

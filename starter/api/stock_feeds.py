@@ -27,7 +27,7 @@ from starter.auth import OPERATIONS, require
 from store import feeds, inventory
 from store.engine import reading, transaction
 from store.feeds import TillSale
-from store.inventory import Condition, StockCount
+from store.inventory import Condition, StockCount, StockTaken
 from store.ledger import Position
 from store.operations import content_hash
 from store.supply import Expected, expect_supply
@@ -53,8 +53,9 @@ class CountRow(Model):
 
 
 class SnapshotBody(Model):
-    """A count as of `counted_at`; what moved since is put on top, an older count is ignored.
+    """A count as of `counted_at`; what moved since is put on top.
 
+    A row older than the last count of the same thing changes nothing: it is answered in `ignored`.
     With `skip_unknown`, rows of unknown nodes and products are answered in `refused` and the
     others taken; without it, one such row refuses the whole.
     """
@@ -150,9 +151,9 @@ def put_snapshot(
         # What is known may be more at the next try: then it is another count.
         key += f"/{content_hash([row.model_dump(mode='json') for row in rows])[:16]}"
     with transaction(services.engine) as session:
-        inventory.set_stock(session, rows, key=key, now=services.clock())
+        taken = inventory.set_stock(session, rows, key=key, now=services.clock())
     services.wake()
-    answer: dict[str, Any] = {"request_id": request_id, "rows": len(rows)}
+    answer = {"request_id": request_id, **_became(body, len(rows), taken)}
     if body.skip_unknown:
         answer["refused"] = [
             {"row": number, "path": error.path, "message": error.message}
@@ -175,9 +176,9 @@ def count_shelves(
     rows = _counts(services, body.counted_at, body.rows)
     with transaction(services.engine) as session:
         key = f"cycle_count/{request_id}"
-        inventory.set_stock(session, rows, key=key, now=services.clock(), by_people=True)
+        taken = inventory.set_stock(session, rows, key=key, now=services.clock(), by_people=True)
     services.wake()
-    return JSONResponse({"request_id": request_id, "rows": len(rows)})
+    return JSONResponse({"request_id": request_id, **_became(body, len(rows), taken)})
 
 
 @router.post("/inventory/adjustments", openapi_extra=json_body(AdjustmentBody))
@@ -323,6 +324,26 @@ def _counts(services: Services, counted_at: datetime, rows: Sequence[CountRow]) 
         )
         for row in rows
     ]
+
+
+def _became(
+    body: SnapshotBody | CycleCountBody, received: int, taken: StockTaken
+) -> dict[str, Any]:
+    """How many rows were received, and which of them are too old to count."""
+    numbers = {(row.node_id, row.sku, row.condition): n for n, row in enumerate(body.rows)}
+    named = sorted(
+        (numbers[row.node_id, row.sku, Condition(row.condition)], row.last_counted_at)
+        for row in taken.ignored
+    )
+    ignored = [
+        {
+            "row": number,
+            "path": f"rows.{number}.counted_at",
+            "message": f"older than the last count, of {last.isoformat()}",
+        }
+        for number, last in named
+    ]
+    return {"rows": received, "ignored_rows": taken.ignored_rows, "ignored": ignored}
 
 
 def _position(position: Position) -> dict[str, Any]:

@@ -22,6 +22,7 @@ ROWS_AT_ONCE = 20_000
 TRIES = 5
 PAUSE_SECONDS = 1.0
 _REFUSALS_SHOWN = 50
+_IGNORED_SHOWN = 10
 _TRY_AGAIN = frozenset({0, 429, 502, 503, 504})
 """Statuses of an API that is away or busy; 0: it did not answer."""
 
@@ -34,6 +35,10 @@ class Imported:
     taken: int = 0
     known: int = 0
     """Rows that an earlier run had sent."""
+    ignored_rows: int = 0
+    """Rows too old to count: what was counted later stands."""
+    ignored: list[tuple[int, str]] = field(default_factory=list)
+    """(line, why) of the first of them."""
     refused: list[tuple[int, str]] = field(default_factory=list)
     """(line, why)."""
     seconds: float = 0.0
@@ -113,11 +118,19 @@ def _send(api: Api, lines: Sequence[StockLine], counted_at: str, done: Imported)
     # Sent twice (the answer was lost, or the run was stopped before it was noted): taken once.
     digest = hashlib.sha256(repr((counted_at, rows)).encode()).hexdigest()[:32]
     answer = _put(api, {**body, "request_id": f"import-{digest}"})
-    done.taken += int(answer["rows"])
-    done.refused += [
-        (lines[error["row"]].number, f"{error['path'].rpartition('.')[2]}: {error['message']}")
-        for error in answer.get("refused", ())
-    ]
+    too_old = int(answer.get("ignored_rows", 0))
+    done.taken += int(answer["rows"]) - too_old
+    done.ignored_rows += too_old
+    done.ignored += _by_line(lines, answer.get("ignored", ()))
+    done.refused += _by_line(lines, answer.get("refused", ()))
+
+
+def _by_line(
+    lines: Sequence[StockLine], errors: Iterable[dict[str, Any]]
+) -> Iterator[tuple[int, str]]:
+    for error in errors:
+        column = error["path"].rpartition(".")[2]
+        yield lines[error["row"]].number, f"{column}: {error['message']}"
 
 
 def _put(api: Api, body: dict[str, Any]) -> Any:
@@ -147,14 +160,25 @@ def _answer(done: Imported) -> dict[str, Any]:
         "read": done.read,
         "taken": done.taken,
         "known_before": done.known,
-        "refused": [{"line": line, "message": message} for line, message in sorted(done.refused)],
+        "ignored_rows": done.ignored_rows,
+        "ignored": _listed(done.ignored),
+        "refused": _listed(done.refused),
         "seconds": round(done.seconds, 1),
     }
 
 
+def _listed(lines: Iterable[tuple[int, str]]) -> list[dict[str, Any]]:
+    return [{"line": line, "message": message} for line, message in sorted(lines)]
+
+
 def _report(done: Imported, listing: Path) -> None:
     known = f", {done.known} sent before" if done.known else ""
-    say(f"{done.taken} counts imported{known}, {len(done.refused)} lines refused")
+    old = f", {done.ignored_rows} ignored as too old" if done.ignored_rows else ""
+    say(f"{done.taken} counts imported{known}{old}, {len(done.refused)} lines refused")
+    for line, message in sorted(done.ignored)[:_IGNORED_SHOWN]:
+        say(f"  line {line} ignored: {message}")
+    if done.ignored_rows > _IGNORED_SHOWN:
+        say(f"  ... {done.ignored_rows - _IGNORED_SHOWN} more ignored")
     lines = [f"line {line}: {message}" for line, message in sorted(done.refused)]
     for line in lines[:_REFUSALS_SHOWN]:
         say(f"  {line}")

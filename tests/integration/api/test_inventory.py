@@ -190,6 +190,42 @@ async def test_a_till_sale_and_a_cycle_count_that_do_not_agree_are_listed(
     assert [x["node_id"] for x in rest.json()["discrepancies"]] == ["store-1"]
 
 
+@pytest.mark.parametrize("path", ["snapshots", "counts"])
+async def test_a_count_older_than_the_last_says_that_it_was_ignored_and_why(
+    api: httpx.AsyncClient, filled: Engine, path: str
+) -> None:
+    send = put if path == "snapshots" else post
+    newest = {"node_id": "dc-1", "sku": "TEE", "quantity": 7}
+    at_nine = {"counted_at": NOW.isoformat(), "rows": [newest]}
+    assert (await send(api, path, **at_nine)).json()["ignored_rows"] == 0
+    old = (NOW - timedelta(minutes=1)).isoformat()
+    rows = [
+        {"node_id": "dc-1", "sku": "TEE", "quantity": 9, "condition": "damaged"},
+        {"node_id": "dc-1", "sku": "TEE", "quantity": 50},
+    ]
+
+    answer = await send(api, path, request_id="late", counted_at=old, rows=rows)
+    again = await send(api, path, request_id="late", counted_at=old, rows=rows)
+
+    assert (
+        answer.json()
+        == again.json()
+        == {
+            "request_id": "late",
+            "rows": 2,
+            "ignored_rows": 1,
+            "ignored": [
+                {
+                    "row": 1,
+                    "path": "rows.1.counted_at",
+                    "message": f"older than the last count, of {NOW.isoformat()}",
+                }
+            ],
+        }
+    )
+    assert usable(filled) == 7
+
+
 async def test_a_feed_with_unknown_rows_takes_the_others_when_asked_to(
     api: httpx.AsyncClient, filled: Engine
 ) -> None:
@@ -204,6 +240,8 @@ async def test_a_feed_with_unknown_rows_takes_the_others_when_asked_to(
     assert answer.json() == {
         "request_id": "f-1",
         "rows": 1,
+        "ignored_rows": 0,
+        "ignored": [],
         "refused": [{"row": 0, "path": "rows.0.sku", "message": "no product 'HAT'"}],
     }
     assert usable(filled) == 7

@@ -256,6 +256,34 @@ def test_lines_that_are_refused_are_told_and_the_others_imported(
     ]
 
 
+def test_counts_that_are_too_old_are_told_and_not_said_to_be_imported(
+    api: respx.MockRouter,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("starter.commands.stock_file._IGNORED_SHOWN", 1)
+    (tmp_path / "stock.csv").write_text("node_id,sku,quantity\na,b,1\na,c,2\na,d,2\n")
+    why = "older than the last count, of 2026-05-02T00:00:00+00:00"
+    ignored = [{"row": row, "path": f"rows.{row}.counted_at", "message": why} for row in (0, 2)]
+    answer = {"rows": 3, "refused": [], "ignored_rows": 2, "ignored": ignored}
+    api.put("/v1/inventory/snapshots").respond(json=answer)
+
+    assert main(["inventory", "import", "stock.csv"]) == 0
+    assert main(["inventory", "import", "stock.csv", "--json"]) == 0
+
+    printed = capsys.readouterr().out
+    text, _, shown = printed.partition("{")
+    assert text == (
+        "1 counts imported, 2 ignored as too old, 0 lines refused\n"
+        f"  line 2 ignored: counted_at: {why}\n"
+        "  ... 1 more ignored\n"
+    )
+    found = json.loads("{" + shown)
+    assert (found["taken"], found["ignored_rows"]) == (1, 2)
+    assert found["ignored"][1] == {"line": 4, "message": f"counted_at: {why}"}
+
+
 def test_an_import_that_stopped_goes_on_where_it_was_and_a_whole_one_starts_anew(
     api: respx.MockRouter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

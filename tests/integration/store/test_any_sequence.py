@@ -198,7 +198,8 @@ class Model:
         self.shrunk = True
         if action == "cycle count":
             rows = [a_count(node_id, sku, 2 * quantity, tick)]
-            self.grants += inventory.set_stock(session, rows, key=key, now=at(tick), by_people=True)
+            taken = inventory.set_stock(session, rows, key=key, now=at(tick), by_people=True)
+            self.grants += taken.grants
             return
         sold_at = at(tick if action == "till sale" else tick - 3 * quantity)
         sale = feeds.TillSale(node_id=node_id, sku=sku, quantity=quantity, sold_at=sold_at)
@@ -302,7 +303,7 @@ class Model:
             self.shrunk |= delta < 0
         elif action == "count":
             rows = [a_count(node_id, sku, 3 * quantity, tick - quantity)]
-            self.grants += inventory.set_stock(session, rows, key=key, now=now)
+            self.grants += inventory.set_stock(session, rows, key=key, now=now).grants
             self.shrunk = True
         elif action == "receive":
             self.grants += inventory.receive(session, node_id, sku, quantity, key=key, now=now)

@@ -185,7 +185,8 @@ def test_a_day_in_the_life_of_a_sku(engine: Engine) -> None:
     # 18:00 The late snapshot of half past ten, sent before any of this, changes nothing.
     with transaction(engine) as session:
         late = [a_count("S", "X", 10, hour(10.5))]
-        assert inventory.set_stock(session, late, key="late", now=at(hour(18))) == ()
+        taken = inventory.set_stock(session, late, key="late", now=at(hour(18)))
+    assert (taken.grants, taken.ignored_rows) == ((), 1)
 
     # Closing: each figure is what its story says.
     assert filled(engine, "S", "X") == {

@@ -6,7 +6,7 @@ from sqlalchemy.orm import Session
 
 from domain.errors import ConflictError, UnknownReferenceError
 from domain.routing.decision import InboundSupply
-from store import fulfillments, inventory, network, outbox, reservations
+from store import fulfillments, inventory, network, operations, outbox, reservations
 from store.engine import reading, transaction
 from store.inventory import Expected, Grant, StockCount
 from tests.integration.store.builders import (
@@ -130,6 +130,67 @@ def test_a_late_count_is_corrected_by_what_happened_since_and_an_older_one_ignor
     # The count at 35 comes in at 50: the correction of the count at 20 is no move.
     count(engine, a_count("A", "X", 6, 35), key="third", now=50)
     assert filled(engine, "A", "X") == {"usable": 7}
+
+
+def test_the_answer_names_the_rows_that_are_too_old_to_count_also_when_repeated(
+    engine: Engine,
+) -> None:
+    a_world(engine, {("A", "X"): 10, ("B", "X"): 10})
+    count(engine, a_count("A", "X", 8, 20), key="second", now=25)
+    before = everything(engine)["stock_counts"]
+
+    def late() -> inventory.StockTaken:
+        rows = [a_count("A", "X", 99, 19), a_count("B", "X", 7, 19), a_count("A", "Y", 1, 19)]
+        with transaction(engine) as session:
+            return inventory.set_stock(session, rows, key="older", now=at(30))
+
+    first = late()
+    assert first == inventory.StockTaken(
+        ignored_rows=1,
+        ignored=(
+            inventory.IgnoredCount(
+                node_id="A",
+                sku="X",
+                condition="usable",
+                counted_at=at(19),
+                last_counted_at=at(20),
+            ),
+        ),
+    )
+    assert filled(engine, "A", "X") == {"usable": 8}
+    assert filled(engine, "B", "X") == {"usable": 7}
+    assert set(before) < set(everything(engine)["stock_counts"])
+    assert late() == first
+
+
+def test_of_many_rows_too_old_to_count_only_the_first_are_named(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inventory, "MOST_NAMED", 1)
+    a_world(engine)
+    count(engine, a_count("A", "X", 8, 20), a_count("B", "X", 8, 20), now=25)
+    with transaction(engine) as session:
+        rows = [a_count("A", "X", 9, 19), a_count("B", "X", 9, 19)]
+        taken = inventory.set_stock(session, rows, key="older", now=at(30))
+    assert taken.ignored_rows == 2
+    assert [row.node_id for row in taken.ignored] == ["A"]
+
+
+def test_a_count_kept_by_an_earlier_release_answers_its_grants(engine: Engine) -> None:
+    a_world(engine)
+    kept = {
+        "reservation_id": "W-1-g1",
+        "order_id": "W-1",
+        "line_id": "1",
+        "sku": "X",
+        "node_id": "A",
+        "quantity": 2,
+    }
+    with transaction(engine) as session:
+        operations.claim(session, "old", "set_stock", NOW, [kept])
+        taken = inventory.set_stock(session, [a_count("A", "X", 8, 1)], key="old", now=at(1))
+    assert taken == inventory.StockTaken(grants=(inventory.Grant.model_validate(kept),))
+    assert filled(engine, "A", "X") == {}
 
 
 def test_the_same_feed_twice_changes_nothing_even_under_another_key(engine: Engine) -> None:
@@ -282,7 +343,7 @@ def test_a_refused_stock_change_changes_nothing(
     [
         lambda s: inventory.adjust(s, "A", "X", "usable", 4, key="k", now=NOW, reason="found"),
         lambda s: inventory.receive(s, "A", "X", 4, key="k", now=NOW),
-        lambda s: inventory.set_stock(s, [a_count("A", "X", 14, 1)], key="k", now=NOW),
+        lambda s: inventory.set_stock(s, [a_count("A", "X", 14, 1)], key="k", now=NOW).grants,
         lambda s: inventory.keep_back(s, "A", "X", safety_stock=0, protected={}, key="k", now=NOW),
     ],
     ids=["adjust", "receive", "set_stock", "keep_back"],
