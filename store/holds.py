@@ -116,6 +116,12 @@ class CartHold(Model):
         past = self.expires_at is not None and self.expires_at <= now
         return self.ended is not None or past
 
+    def as_of(self, now: datetime) -> "CartHold":
+        """The hold as its cart may see it: past its time it is expired, given back or not."""
+        if self.ended is not None or not self.is_over(now):
+            return self
+        return self.model_copy(update={"ended": "expired", "lines": ()})
+
 
 def hold(
     session: Session,
@@ -160,9 +166,9 @@ def extend(session: Session, hold_id: str, *, lasting: timedelta, now: datetime)
     Raises UnknownReferenceError when there never was one of that id.
     """
     held = CartHold.model_construct(**_head(session, hold_id, locked=True))
+    _refuse_bound(held, now)
     if held.is_over(now):
         raise ConflictError(f"reservation '{hold_id}' has ended: make a new one")
-    _refuse_bound(held)
     session.execute(_EXTEND, {"hold_id": hold_id, "expires_at": now + lasting})
     return load(session, hold_id)
 
@@ -171,11 +177,11 @@ def release(session: Session, hold_id: str, *, now: datetime) -> None:
     """End a hold; its units are sellable again. Nothing happens when it has ended before.
 
     Raises UnknownReferenceError when there never was one of that id, ConflictError when an order
-    has taken it over.
+    has taken it over: also when that order has used it, for its units are not given back then.
     """
     held = CartHold.model_construct(**_head(session, hold_id, locked=True))
+    _refuse_bound(held, now)
     if held.ended is None:
-        _refuse_bound(held)
         _end(session, lines_of(session, [hold_id]), [hold_id], "released", now)
 
 
@@ -241,8 +247,8 @@ def _head(session: Session, hold_id: str, *, locked: bool = False) -> dict[str, 
     return dict(found)
 
 
-def _refuse_bound(held: CartHold) -> None:
-    if held.order_id is not None:
+def _refuse_bound(held: CartHold, now: datetime) -> None:
+    if held.order_id is not None and (held.ended == "used" or not held.is_over(now)):
         raise ConflictError(
             f"reservation '{held.hold_id}' belongs to order '{held.order_id}': cancel that instead"
         )

@@ -93,7 +93,8 @@ def show_hold(reservation_id: PathId, services: TheServices, caller: TheCaller) 
     """What a cart's hold has, until when; how it ended."""
     require(caller, INTAKE, SUPPORT, OPERATIONS)
     with reading(services.engine) as session:
-        return JSONResponse(_shown(holds.load(session, reservation_id)))
+        held = holds.load(session, reservation_id)
+    return JSONResponse(_shown(held.as_of(services.clock())))
 
 
 @router.patch("/reservations/{reservation_id}", openapi_extra=json_body(ExtensionBody))
@@ -112,7 +113,7 @@ def extend_hold(
 def end_hold(reservation_id: PathId, services: TheServices, caller: TheCaller) -> Response:
     """Give a cart's units back; nothing happens when the hold has ended before.
 
-    409 when an order has taken it over: cancel the order.
+    409 when an order has taken it over, or used it up: cancel the order.
     """
     require(caller, INTAKE)
     with transaction(services.engine) as session:

@@ -7,9 +7,10 @@ import httpx
 import pytest
 from sqlalchemy import Engine
 
-from store import holds, inventory, timeline
+from store import holds, inventory, reservations, timeline
 from store.engine import reading, transaction
-from tests.integration.api.conftest import NOW, Clock, order_document
+from tests.integration.api.conftest import NOW, Clock, order_document, rows_of
+from tests.integration.store.builders import a_plan
 
 TEES = [{"node_id": "dc-1", "sku": "TEE", "quantity": 90}]
 
@@ -99,7 +100,28 @@ async def test_a_hold_that_is_over_is_not_made_again_under_its_id(
 
     assert again.status_code == 409
     assert "has ended" in again.json()["detail"]
-    assert shown.json()["reservation_id"] == "cart-1"
+    found = shown.json()
+    assert (found["reservation_id"], found["ended"], found["items"]) == ("cart-1", "expired", [])
+
+
+async def test_a_hold_that_an_order_has_used_is_not_given_back_but_the_order_cancelled(
+    api: httpx.AsyncClient, filled: Engine
+) -> None:
+    await hold(api)
+    await api.post("/v1/orders", json=order_document(reservation_id="cart-1"))
+    with transaction(filled) as session:
+        plan = a_plan(("dc-1", "1", "TEE", 2))
+        reservations.reserve_plan(session, "W-1", plan, key="W-1/reserve/1", now=NOW)
+    before = rows_of(filled)
+
+    shown = await api.get("/v1/reservations/cart-1")
+    refused = await api.delete("/v1/reservations/cart-1")
+    extended = await api.patch("/v1/reservations/cart-1", json={"seconds": 60})
+
+    assert (shown.json()["ended"], shown.json()["order_id"]) == ("used", "W-1")
+    assert (refused.status_code, extended.status_code) == (409, 409)
+    assert refused.json()["detail"].endswith("belongs to order 'W-1': cancel that instead")
+    assert rows_of(filled) == before
 
 
 async def test_a_hold_is_extended_but_not_beyond_four_hours(

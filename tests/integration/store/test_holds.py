@@ -300,6 +300,64 @@ def test_a_hold_that_an_order_has_cannot_be_given_back_or_extended(engine: Engin
     assert everything(engine) == before
 
 
+def test_a_hold_that_an_order_has_used_cannot_be_given_back_or_extended(engine: Engine) -> None:
+    a_world(engine, {("A", "X"): 3})
+    hold(engine, "cart-1", ("A", "X", 2))
+    bind(engine, "cart-1", "W-1")
+    reserve(engine, "W-1", a_plan(("A", "1", "X", 2)))
+    before = everything(engine)
+    with pytest.raises(ConflictError, match="'W-1': cancel that"), transaction(engine) as session:
+        holds.release(session, "cart-1", now=at(2))
+    with pytest.raises(ConflictError, match="'W-1': cancel that"), transaction(engine) as session:
+        holds.extend(session, "cart-1", lasting=timedelta(minutes=5), now=at(2))
+    assert everything(engine) == before
+
+
+def test_a_hold_that_its_order_gave_back_is_given_back_again_without_a_change(
+    engine: Engine,
+) -> None:
+    a_world(engine, {("A", "X"): 3})
+    hold(engine, "cart-1", ("A", "X", 2))
+    bind(engine, "cart-1", "W-1")
+    with transaction(engine) as session:
+        holds.free_bound(session, "W-1", now=at(2))
+    before = everything(engine)
+    with transaction(engine) as session:
+        holds.release(session, "cart-1", now=at(3))
+    assert everything(engine) == before
+
+
+def test_a_hold_past_its_time_is_seen_as_expired_whether_it_was_ended_or_not(
+    engine: Engine,
+) -> None:
+    a_world(engine, {("A", "X"): 3})
+    hold(engine, "cart-1", ("A", "X", 2))
+    with reading(engine) as session:
+        held = holds.load(session, "cart-1")
+    assert held.expires_at is not None
+    assert held.as_of(held.expires_at - timedelta(seconds=1)) == held
+    past = held.as_of(held.expires_at)
+    with transaction(engine) as session:
+        assert holds.expire(session, now=held.expires_at) == 1
+        ended = holds.load(session, "cart-1")
+    assert past == ended == ended.as_of(held.expires_at)
+    assert (past.ended, past.lines) == ("expired", ())
+
+
+def test_a_hold_named_by_a_change_of_an_order_can_be_given_back_once_it_is_over(
+    engine: Engine,
+) -> None:
+    a_world(engine, {("A", "X"): 3})
+    hold(engine, "cart-1", ("A", "X", 2))
+    with transaction(engine) as session:
+        holds.bind(session, "cart-1", "W-1", now=at(1), expires=True)
+    with pytest.raises(ConflictError), transaction(engine) as session:
+        holds.release(session, "cart-1", now=at(2))
+    with transaction(engine) as session:
+        holds.release(session, "cart-1", now=at(10_000))
+    assert filled(engine, "A", "X") == {"usable": 3}
+
+
 def test_a_hold_named_by_a_change_of_an_order_still_ends_when_its_time_is_over(
     engine: Engine,
 ) -> None:
