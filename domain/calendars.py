@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
-from domain.network import CarrierService, Node
+from domain.network import Node
 
 DELIVERED_BY = time(20)
 """Carriers promise a day, not an hour: a parcel counts as delivered by this local time."""
@@ -58,54 +58,6 @@ class Calendar:
         """The latest time of day whose orders are still worked on that day."""
         return self._cutoff if self._is_overnight else min(self._cutoff, self._closes)
 
-    def work_date(self, release: datetime) -> date | None:
-        """The local date an order released then is worked on; None: the node never works."""
-        local = release.astimezone(self._zone)
-        in_time = local.time() <= self.last_release
-        return self._work_day_from(local.date() + (timedelta(0) if in_time else _ONE_DAY))
-
-    def work_dates(self, release: datetime, count: int) -> list[date]:
-        """That work date and the work days after it, `count` at most."""
-        dates: list[date] = []
-        day = self.work_date(release)
-        while day is not None and len(dates) < count:
-            dates.append(day)
-            day = self._work_day_from(day + _ONE_DAY)
-        return dates
-
-    def ready_at(self, work_date: date, release: datetime) -> datetime | None:
-        """When an order worked on from `work_date` is packed; unfinished work goes on the next day.
-
-        None when the node has too few hours to finish it in a year.
-        """
-        left = self._processing
-        day: date | None = work_date
-        last = work_date + timedelta(days=_SEARCHED_DAYS)
-        while day is not None and day <= last:
-            opens, closes = self.window(day)
-            start = max(opens, release)
-            if left <= closes - start:
-                return start + left
-            left -= max(timedelta(0), closes - start)
-            day = self._work_day_from(day + _ONE_DAY)
-        return None
-
-    def pickup_after(self, ready: datetime, pickup_at: time) -> datetime | None:
-        """The carrier's first collection at or after `ready`; it comes on the node's work days."""
-        day = self._work_day_from(ready.astimezone(self._zone).date())
-        if day is None:
-            return None
-        collected = self.at(day, pickup_at)
-        if collected >= ready:
-            return collected
-        day = self._work_day_from(day + _ONE_DAY)
-        return None if day is None else self.at(day, pickup_at)
-
-    def delivered_at(self, ship_at: datetime, transit_days: int) -> datetime:
-        """The end of the delivery day, that many calendar days after the collection."""
-        day = ship_at.astimezone(self._zone).date() + timedelta(days=transit_days)
-        return max(ship_at, self.at(day, DELIVERED_BY))
-
     def order_by(self, ship_at: datetime) -> datetime | None:
         """The latest release that is still ready at `ship_at`, capacity aside."""
         left = self._processing
@@ -135,13 +87,6 @@ class Calendar:
         """That local date and time of day in UTC."""
         return datetime.combine(day, clock, self._zone).astimezone(UTC)
 
-    def _work_day_from(self, day: date) -> date | None:
-        for _ in range(_SEARCHED_DAYS):
-            if self.is_work_day(day):
-                return day
-            day += _ONE_DAY
-        return None
-
 
 @lru_cache(maxsize=8192)
 def _calendar(
@@ -160,10 +105,3 @@ def calendar_of(node: Node) -> Calendar:
     hours = node.hours
     clock = (hours.opens, hours.closes, hours.cutoff)
     return _calendar(node.time_zone, hours.days, clock, hours.holidays, node.processing_minutes)
-
-
-def transit_days(service: CarrierService, distance_km: int) -> int:
-    """Calendar days on the way: one more for each `km_per_day` begun beyond the first."""
-    if distance_km <= service.km_per_day:
-        return service.transit_days
-    return service.transit_days + (distance_km - 1) // service.km_per_day

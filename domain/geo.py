@@ -21,9 +21,3 @@ def unit_vector(latitude: float, longitude: float) -> Vector:
     """The point, in degrees, on a globe of radius 1: worked out once for many distances."""
     phi, theta = radians(latitude), radians(longitude)
     return cos(phi) * cos(theta), cos(phi) * sin(theta), sin(phi)
-
-
-def distance_km(a: Vector, b: Vector) -> float:
-    """Great-circle distance in kilometres between two such points."""
-    x, y, z = a[0] - b[0], a[1] - b[1], a[2] - b[2]
-    return 2 * EARTH_RADIUS_KM * asin(min(1.0, sqrt(x * x + y * y + z * z) / 2))
