@@ -28,7 +28,7 @@ from benchmarks.floor import Shape, drive
 from benchmarks.processes import child_named, cpu_by_name, used
 from config.samples import load_sample
 from config.settings import Settings
-from starter.commands.stack import Addresses, Stack
+from starter.commands.stack import DATA_FILE, ONE_MACHINE, Addresses, Stack
 from starter.supervisor import Supervisor
 from store import inventory
 from store.engine import open_engine, reading, transaction
@@ -187,6 +187,7 @@ async def measure_floor(folder: Path, orders: int, *, file: bool) -> dict[str, A
         dev_server_existing_path=str(binary),
         dev_server_database_filename=str(folder / "floor.db") if file else None,
         dev_server_log_level="error",
+        dev_server_extra_args=[*ONE_MACHINE, *(DATA_FILE if file else ())],
         plugins=[doms_plugin()],
     ) as environment:
         server = child_named(binary.name)

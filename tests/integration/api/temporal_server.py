@@ -9,6 +9,7 @@ from pathlib import Path
 
 from temporalio.client import Client
 
+from starter.commands.stack import DATA_FILE, ONE_MACHINE
 from worker.plugin import doms_plugin
 from workflows.search_attributes import SEARCH_ATTRIBUTES
 
@@ -45,6 +46,7 @@ class TemporalServer:
         command = [
             *(temporal_binary(), "server", "start-dev", "--headless", "--log-level", "never"),
             *("--ip", "127.0.0.1", "--port", str(self.port), "--db-filename", str(self._file)),
+            *(*ONE_MACHINE, *DATA_FILE),
         ]
         for name, kind in SEARCH_ATTRIBUTES.items():
             command += ["--search-attribute", f"{name}={kind}"]
