@@ -7,10 +7,11 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from domain.inventory import Position
 from store import driver, ledger
 from store.columns import ByPairs, query
 from store.driver import moment
-from store.ledger import Cause, Changes, Position
+from store.ledger import Cause, Changes
 
 _LAST = ByPairs("t.*", "stock_counts", "")
 _MOVES = ByPairs(

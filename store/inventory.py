@@ -3,13 +3,13 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from enum import StrEnum
 from itertools import pairwise
 from typing import Any
 
 from sqlalchemy.orm import Session
 
 from domain.errors import ConflictError, UnknownReferenceError
+from domain.inventory import Condition, Position
 from domain.stock_rules import fill_protections
 from domain.values import Count, Id, Model, UtcTime
 from store import ledger
@@ -22,7 +22,6 @@ from store.ledger import (
     SELLABLE,
     Cause,
     Changes,
-    Position,
     lock_positions,
     position_of_row,
 )
@@ -40,15 +39,6 @@ COUNT_CHUNK = 2_000
 """Rows of a stock count handled at once."""
 MOST_NAMED = 1_000
 """Rows of one stock count that are named as ignored."""
-
-
-class Condition(StrEnum):
-    """What state a unit is in; only usable units are sold."""
-
-    USABLE = "usable"
-    DAMAGED = "damaged"
-    QUARANTINE = "quarantine"
-    SUSPECT = "suspect"
 
 
 class StockCount(Model):

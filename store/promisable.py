@@ -9,11 +9,12 @@ from sqlalchemy.orm import Session
 
 from domain.catalogue import Product, SupplyMode
 from domain.errors import ConflictError, UnknownReferenceError
+from domain.inventory import Position
 from domain.supply import Atp, Block, Kept, NodeStock, SupplyType, atp, kit_units
 from domain.values import Model
 from store.columns import query
 from store.exclusions import blocks_of
-from store.ledger import Position, position_of_row
+from store.ledger import position_of_row
 from store.network import KnownNetwork, known_network, known_products
 from store.protection import Kept as KeptRows
 from store.protection import protections_of

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from sqlalchemy.orm import Session
 
+from domain.inventory import Position
 from domain.stock_rules import (
     Place,
     StockRules,
@@ -15,7 +16,7 @@ from domain.stock_rules import (
 )
 from store import ledger
 from store.columns import ByPairs, query, statement
-from store.ledger import Cause, Changes, Position, lock_positions
+from store.ledger import Cause, Changes, lock_positions
 from store.network import known_network, known_products
 from store.protection import keep, protections_at
 

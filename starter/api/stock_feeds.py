@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from pydantic import Field
 from sqlalchemy.orm import Session
 
+from domain.inventory import Condition, Position
 from domain.supply import SupplyType
 from domain.values import MAX_QUANTITY, Id, Model, Quantity, Text, UtcTime
 from starter.api.asking import request_id_of
@@ -27,8 +28,7 @@ from starter.auth import OPERATIONS, require
 from store import feeds, inventory
 from store.engine import reading, transaction
 from store.feeds import TillSale
-from store.inventory import Condition, StockCount, StockTaken
-from store.ledger import Position
+from store.inventory import StockCount, StockTaken
 from store.operations import content_hash
 from store.supply import Expected, expect_supply
 

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from domain.inventory import Position
 from domain.supply import Arrival, NodeAtp
-from store.ledger import Position
 from store.promisable import SkuPromise
 
 _MINUS = ("held", "reserved", "released", "claimed", "safety_stock", "protected")

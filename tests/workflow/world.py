@@ -46,6 +46,7 @@ from domain.catalogue import Product
 from domain.errors import OutsideUnavailableError, RefusedError
 from domain.events import CarrierEvent, CarrierStatus, LineFact, NodeEvent, NodeEventType
 from domain.fulfillments import Package, PackageLine
+from domain.inventory import Position
 from domain.network import (
     CarrierService,
     Connection,
@@ -66,7 +67,6 @@ from starter.dispatcher import Dispatcher
 from starter.intake import Capture, Intake, Reference
 from store import fulfillments, inbox, inventory, network, order_pages, policies, reporting
 from store.engine import reading, transaction
-from store.ledger import Position
 from store.order_pages import OrderPage
 from worker.composition import order_activities, outside_activities
 from worker.deployment import deployment_config, set_current

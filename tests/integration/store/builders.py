@@ -9,6 +9,7 @@ from sqlmodel import SQLModel
 
 from domain.catalogue import Product, SupplyMode
 from domain.fulfillments import FulfillmentLine, FulfillmentOrder
+from domain.inventory import Position
 from domain.network import (
     CarrierService,
     Connection,
@@ -25,7 +26,6 @@ from domain.plans import Plan, PlanLine, PlannedFulfillment
 from store import inventory, network, reservations
 from store.engine import reading, transaction
 from store.inventory import StockCount
-from store.ledger import Position
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 DATE = "2026-03-02"
