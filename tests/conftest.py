@@ -1,5 +1,6 @@
 """Fixtures that need a database: every test that takes `engine` runs on SQLite and PostgreSQL."""
 
+import gc
 import shutil
 import sqlite3
 import tempfile
@@ -35,6 +36,17 @@ class Postgres:
         with engine.connect() as connection:
             connection.execute(text(sql))
         engine.dispose()
+
+
+def pytest_collection_finish() -> None:
+    """As the worker does: what is loaded now stays, so no collection has to look at it again.
+
+    Without this, a collection in a workflow's thread may take longer than the two seconds after
+    which Temporal takes the workflow for stuck.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 @pytest.fixture(scope="session")
