@@ -90,12 +90,17 @@ def read_yaml(path: Path) -> Any:
         raise ConfigError(f"{path}:{line} no YAML: {getattr(error, 'problem', error)}") from error
 
 
+def mistakes(error: ValidationError) -> list[str]:
+    """Every mistake pydantic found, as `path: message`."""
+    return [
+        f"{'.'.join(str(part) for part in one['loc']) or 'document'}: {plain_words(one)}"
+        for one in error.errors()
+    ]
+
+
 def describe(error: ValidationError) -> str:
-    """The first mistake pydantic found, as `path: message`, and how many more there are."""
-    first, *others = error.errors()
-    path = ".".join(str(part) for part in first["loc"]) or "document"
-    more = f" (and {len(others)} more)" if others else ""
-    return f"{path}: {plain_words(first)}{more}"
+    """Every mistake pydantic found, in one line."""
+    return "; ".join(mistakes(error))
 
 
 def load_network(path: Path = SAMPLE / "network.yaml") -> Network:

@@ -70,7 +70,7 @@ def _line_of(error: Exception) -> str:
     from pydantic import ValidationError
     from pydantic_settings import SettingsError
 
-    from config.samples import describe
+    from config.samples import describe, mistakes
     from domain.errors import DomsError
     from starter.commands.client import ApiError
 
@@ -78,8 +78,8 @@ def _line_of(error: Exception) -> str:
         return str(error)
     if isinstance(error, ValidationError):
         if error.title == "Settings":
-            name, _, message = describe(error).partition(": ")
-            return f"DOMS_{name.upper()}: {message}"
+            found = (mistake.partition(": ") for mistake in mistakes(error))
+            return "; ".join(f"DOMS_{name.upper()}: {message}" for name, _, message in found)
         return f"{error.title}: {describe(error)}"
     if isinstance(error, SettingsError | OSError):
         return str(error)

@@ -1,6 +1,7 @@
 """What the commands share: their options, the way to the API, and how answers are printed."""
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -84,6 +85,15 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str =
         Console(width=_WIDEST).print(shown, soft_wrap=True)
 
 
+_TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?(?:Z|[+]00:00)")
+
+
+def moment(value: Any) -> str:
+    """A time as people read it: whole seconds, UTC; anything else as it is."""
+    found = _TIME.fullmatch(str(value))
+    return f"{found[1]}Z" if found else str(value)
+
+
 def _cell(value: Any) -> str:
     if value is None:
         return ""
@@ -91,7 +101,7 @@ def _cell(value: Any) -> str:
         return ", ".join(_cell(item) for item in value)
     if isinstance(value, dict):
         return json.dumps(value, default=str, ensure_ascii=False)
-    return str(value)
+    return moment(value)
 
 
 def read_document(path: Path) -> Any:

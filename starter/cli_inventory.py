@@ -131,13 +131,19 @@ def exclude(
 
 
 @inventory.command("allow")
-def allow(node: NodeArgument, sku: SkuOption = None, url: UrlOption = None) -> None:
+def allow(
+    node: NodeArgument,
+    sku: SkuOption = None,
+    url: UrlOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """End an exclusion: the node's units can be promised again."""
     from starter.commands.client import path_of
 
     with connect(url) as api:
         api.delete(path_of("inventory", "exclusions", node), sku=sku)
-    say(f"{node} promises{f' {sku}' if sku else ''} again")
+    answer = {"node_id": node, "sku": sku}
+    show(answer, as_json, lambda _: say(f"{node} promises{f' {sku}' if sku else ''} again"))
 
 
 @inventory.command("exclusions")

@@ -117,12 +117,17 @@ def import_network(
 
 
 @key.command("revoke")
-def revoke_key(name: Annotated[str, typer.Argument(help="Whose keys to end.")]) -> int:
+def revoke_key(
+    name: Annotated[str, typer.Argument(help="Whose keys to end.")], as_json: JsonOption = False
+) -> int:
     """End every API key of that name, at once."""
     from starter.commands.local_store import revoke_api_key
 
     ended = revoke_api_key(settings_of(), name)
-    say(f"{ended} keys ended" if ended else f"there is no key named {name}")
+    if as_json:
+        print_json({"name": name, "ended": ended})
+    else:
+        say(f"{ended} keys ended" if ended else f"there is no key named {name}")
     return 0 if ended else 1
 
 

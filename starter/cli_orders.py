@@ -25,17 +25,6 @@ RequestOption = Annotated[
     typer.Option("--request-id", help="Makes a repeat of this command change nothing."),
 ]
 RoleOption = Annotated[str | None, typer.Option(help="In which role, on a local API without keys.")]
-_BUCKETS = (
-    "open",
-    "backordered",
-    "reserved",
-    "released",
-    "picked",
-    "shipped",
-    "delivered",
-    "cancelled",
-    "returned",
-)
 
 
 def register(app: typer.Typer) -> None:
@@ -47,111 +36,20 @@ def register(app: typer.Typer) -> None:
 
 
 @order.command("show")
-def show_order(order_id: OrderId, url: UrlOption = None, as_json: JsonOption = False) -> None:
+def show_order(
+    order_id: OrderId,
+    show_all: Annotated[
+        bool, typer.Option("--all", help="Every line, however many; the first few without it.")
+    ] = False,
+    url: UrlOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Show where every unit of an order is, what it waits for, and its story so far."""
+    from starter.commands.order_view import print_order
+
     with connect(url) as api:
         page = api.get(_order_path(order_id))
-    show(page, as_json, _print_order)
-
-
-_FACTS = (
-    ("awaits", "awaits"),
-    ("promised by", "promise_at"),
-    ("entered by", "entered_by"),
-    ("decision", "decision_id"),
-)
-
-
-def _print_order(page: dict[str, Any]) -> None:
-    say(f"{page['order_id']}: {page.get('displayed') or page['stage']} (stage {page['stage']})")
-    for label, name in _FACTS:
-        if page.get(name):
-            say(f"{label}: {page[name]}")
-    for hold in page.get("holds") or ():
-        say(f"hold {hold['type']} by {hold['owner']}: {hold.get('reason', '')}")
-    _print_attention(page["order_id"], page.get("attention"))
-    say("")
-    table(
-        ("line", "sku", "ordered", "where"),
-        (
-            (line["line_id"], line["sku"], _quantities(line)["ordered"], _where(line))
-            for line in page.get("lines") or ()
-        ),
-    )
-    _print_approvals_of(page.get("approvals") or {})
-    for fulfillment in page.get("fulfillments") or ():
-        _print_fulfillment(page["order_id"], fulfillment)
-    story = page.get("timeline") or ()
-    if story:
-        say("")
-        table(("at", "what happened"), ((entry["at"], entry["text"]) for entry in story))
-    say("")
-    for name, link in (page.get("links") or {}).items():
-        say(f"{name}: {link}")
-
-
-def _print_approvals_of(found: dict[str, Any]) -> None:
-    if found.get("levels"):
-        say("")
-    table(
-        ("approval level", "role", "outcome", "asked", "expires"),
-        (
-            (x["level"], x["role"], x["outcome"] or "waits", x["asked_at"], x["expires_at"])
-            for x in found.get("levels") or ()
-        ),
-    )
-    if found.get("votes"):
-        say("")
-    table(
-        ("vote at", "level", "by", "role", "vote", "counts", "comment"),
-        (
-            (
-                vote["at"],
-                vote["level"],
-                vote["approver"],
-                vote["role"],
-                vote["verdict"],
-                "yes" if vote["counted"] else f"no: {vote['why']}",
-                vote["comment"],
-            )
-            for vote in found.get("votes") or ()
-        ),
-    )
-
-
-def _quantities(line: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = line.get("quantities") or line
-    return found
-
-
-def _where(line: dict[str, Any]) -> str:
-    quantities = _quantities(line)
-    return ", ".join(f"{quantities[name]} {name}" for name in _BUCKETS if quantities.get(name))
-
-
-def _print_fulfillment(order_id: str, fulfillment: dict[str, Any]) -> None:
-    node, status = fulfillment.get("node_id", ""), fulfillment.get("status", "")
-    say("")
-    say(f"fulfillment {fulfillment['fulfillment_id']} at {node}: {status}")
-    _print_attention(order_id, fulfillment.get("attention"))
-    for line in fulfillment.get("lines") or ():
-        if line.get("returned_to_order"):
-            say(f"  gave back {line['returned_to_order']} of line {line['line_id']}")
-    for package in fulfillment.get("packages") or ():
-        number = package.get("tracking_number") or "no label yet"
-        carrier = package.get("carrier") or ""
-        held = ", ".join(
-            f"{one['quantity']} of line {one['line_id']}" for one in package.get("lines") or ()
-        )
-        told = f"  package {package['package_id']}: {package['status']} {carrier} {number}".rstrip()
-        say(f"{told} ({held})" if held else told)
-
-
-def _print_attention(order_id: str, attention: dict[str, Any] | None) -> None:
-    if attention:
-        choices = " | ".join(attention["choices"])
-        say(f"needs a person at '{attention['step']}': {attention['reason']}")
-        say(f"  answer: doms order resume {order_id} {attention['park_id']} {choices}")
+    show(page, as_json, lambda found: print_order(found, show_all=show_all))
 
 
 @order.command()

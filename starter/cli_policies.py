@@ -99,17 +99,19 @@ def _print_withdrawal(answer: dict[str, Any]) -> None:
 
 @policy.command("diff")
 def diff_policies(
-    version: VersionArgument,
-    other: Annotated[str, typer.Argument(metavar="OTHER", help="The version to compare with.")],
+    version: Annotated[
+        str, typer.Argument(metavar="VERSION", help="A published version, or a file.")
+    ],
+    other: Annotated[
+        str, typer.Argument(metavar="OTHER", help="The version or file to compare with.")
+    ],
     url: UrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show each field in which two versions differ, defaults filled in."""
-    from starter.commands.client import path_of
+    """Show each field in which two policies differ, defaults filled in."""
+    from starter.commands.policy_diff import compare
 
-    with connect(url) as api:
-        answer = api.get(f"{path_of('policies', version)}/diff/{other}")
-    show(answer, as_json, _print_changes)
+    show(compare(version, other, url), as_json, _print_changes)
 
 
 def _print_changes(answer: dict[str, Any]) -> None:
@@ -173,9 +175,11 @@ def _print_policies(answer: dict[str, Any]) -> None:
 
 
 @decision.command("show")
-def show_decision(decision_id: DecisionId, url: UrlOption = None) -> None:
-    """Print a decision's whole record as JSON: request, snapshot, policy, decision."""
-    print_json(_decision(decision_id, "", url))
+def show_decision(
+    decision_id: DecisionId, url: UrlOption = None, as_json: JsonOption = True
+) -> None:
+    """Print a decision's whole record, always as JSON: request, snapshot, policy, decision."""
+    show(_decision(decision_id, "", url), as_json, print_json)
 
 
 @decision.command("explain")

@@ -2,6 +2,7 @@
 
 import json
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -24,31 +25,67 @@ class Ports(Model):
 
 
 _SETTING = {"temporal": "temporal_address", "temporal_ui": "temporal_ui_port"}
+_WORDS = {
+    "temporal": "Temporal",
+    "temporal_ui": "the Temporal UI",
+    "api": "the API",
+    "wms": "the WMS simulator",
+    "pos": "the POS simulator",
+    "threepl": "the 3PL simulator",
+    "carrier": "the carrier simulator",
+}
 
 
-def choose_ports(settings: Settings) -> Ports:
+def choose_ports(settings: Settings, say: Callable[[str], None] = lambda line: None) -> Ports:
     """Ports to use now, remembered in the home for the next start.
 
-    A default that is taken is replaced; a port that was set and is taken raises SupervisorError.
+    A default that is taken is replaced, which is said; a port that was set and is taken, or set for
+    two servers, raises SupervisorError.
     """
     wanted = _wanted(settings)
     last = remembered_ports(settings.home)
+    is_set = {name: _setting(name) in settings.model_fields_set for name in wanted}
     chosen: dict[str, int] = {}
-    for name, port in wanted.items():
-        setting = _SETTING.get(name, f"{name}_port")
-        is_set = setting in settings.model_fields_set
-        if is_set and not is_free(port):
-            raise SupervisorError(
-                f"port {port} for {name} is taken: set DOMS_{setting.upper()} to another one"
-            )
-        candidates = [port] if is_set else [*([getattr(last, name)] if last else []), port]
-        taken = set(chosen.values())
-        free = [one for one in candidates if one not in taken and is_free(one)]
+    # Those that were asked for first: a default gives way to them.
+    for name in sorted(wanted, key=lambda name: not is_set[name]):
+        port, taken = wanted[name], set(chosen.values())
+        if is_set[name]:
+            _refuse_taken(name, port, chosen)
+        before = [getattr(last, name)] if last and not is_set[name] else []
+        free = [one for one in [*before, port] if one not in taken and is_free(one)]
         chosen[name] = free[0] if free else _free_port(taken)
+        if not free:
+            say(
+                f"port {port} is taken: {_WORDS[name]} is at {chosen[name]} instead"
+                f" ({_advice(name)} chooses another)"
+            )
     ports = Ports.model_validate(chosen)
     settings.home.mkdir(parents=True, exist_ok=True)
     _file(settings.home).write_text(ports.model_dump_json())
     return ports
+
+
+def _refuse_taken(name: str, port: int, chosen: dict[str, int]) -> None:
+    also = next((other for other, used in chosen.items() if used == port), None)
+    if also is not None:
+        raise SupervisorError(
+            f"port {port} is set for {_WORDS[also]} and for {_WORDS[name]}: set {_advice(name)}"
+            " to another one"
+        )
+    if not is_free(port):
+        raise SupervisorError(
+            f"port {port} for {_WORDS[name]} is taken by another program: stop that one, or set"
+            f" {_advice(name)} to another one"
+        )
+
+
+def _setting(name: str) -> str:
+    return _SETTING.get(name, f"{name}_port")
+
+
+def _advice(name: str) -> str:
+    suffix = " (host:port)" if name == "temporal" else ""
+    return f"DOMS_{_setting(name).upper()}{suffix}"
 
 
 def remembered_ports(home: Path) -> Ports | None:

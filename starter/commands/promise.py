@@ -5,7 +5,16 @@ from typing import Annotated, Any
 
 import typer
 
-from starter.cli_common import JsonOption, UrlOption, connect, read_document, say, show, table
+from starter.cli_common import (
+    JsonOption,
+    UrlOption,
+    connect,
+    moment,
+    read_document,
+    say,
+    show,
+    table,
+)
 
 
 def promise(
@@ -39,4 +48,4 @@ def _print_promise(answer: dict[str, Any]) -> None:
     )
     held = answer.get("hold")
     if held is not None:
-        say(f"held as {held['reservation_id']} until {held['expires_at']}")
+        say(f"held as {held['reservation_id']} until {moment(held['expires_at'])}")

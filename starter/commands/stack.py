@@ -83,7 +83,7 @@ class Stack:
         self._supervisor = supervisor
         self._say = say
         self._sample = sample
-        self._ports = choose_ports(settings)
+        self._ports = choose_ports(settings, say)
         self._home = settings.home.absolute()
         self._http = httpx.Client(timeout=2.0)
         self._environment = self._shared_environment()

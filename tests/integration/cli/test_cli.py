@@ -179,6 +179,48 @@ def test_an_order_is_shown_with_its_units_parcels_and_what_a_person_can_answer(
     assert "hold fraud by ann: odd" in shown
 
 
+def test_of_a_large_order_the_totals_and_the_least_advanced_lines_are_shown_unless_all_are_asked(
+    api: respx.MockRouter, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [
+        {"line_id": f"L{n}", "sku": "MUG", "ordered": 2, "shipped": 2 if n < 999 else 0}
+        | ({} if n < 999 else {"open": 2})
+        for n in range(1000)
+    ]
+    api.get("/v1/orders/W-1").respond(json={**PAGE, "lines": lines})
+
+    assert main(["order", "show", "W-1"]) == 0
+    few = capsys.readouterr().out.splitlines()
+    assert main(["order", "show", "W-1", "--all"]) == 0
+    everything = capsys.readouterr().out.splitlines()
+
+    totals = "1,000 lines, 2,000 units: 2 open, 1,998 shipped"
+    start = few.index(totals)
+    assert few[start + 2].split() == ["L999", "MUG", "2", "2", "open"]
+    assert few[start + 22] == "... and 980 more: --all shows them"
+    assert len([x for x in few if "MUG" in x]) == 20
+    assert totals in everything
+    assert len([x for x in everything if "MUG" in x]) == 1000
+
+
+def test_times_are_shown_in_whole_seconds_of_utc(
+    api: respx.MockRouter, capsys: pytest.CaptureFixture[str]
+) -> None:
+    story = [
+        {"at": "2026-05-04T12:00:00.123456Z", "text": "Routed"},
+        {"at": "2026-05-04T12:00:01+00:00", "text": "Reserved"},
+    ]
+    page = {**PAGE, "timeline": story, "promise_at": "2026-05-06T17:00:00.000001Z"}
+    api.get("/v1/orders/W-1").respond(json=page)
+
+    assert main(["order", "show", "W-1"]) == 0
+
+    shown = capsys.readouterr().out
+    assert "promised by: 2026-05-06T17:00:00Z\n" in shown
+    assert "2026-05-04T12:00:00Z  Routed" in shown
+    assert "2026-05-04T12:00:01Z  Reserved" in shown
+
+
 def test_json_is_the_apis_answer_on_one_line(
     api: respx.MockRouter, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -583,6 +625,55 @@ def test_differences_are_shown_field_by_field(
 
 
 SAMPLE_POLICY = SAMPLE / "routing.yaml"
+
+
+def test_a_policy_file_is_compared_with_a_file_and_with_a_version(
+    api: respx.MockRouter, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("name: standard-b2b\norder_types: [b2b]\nreroute_attempts: 3\n")
+    theirs = tmp_path / "theirs.yaml"
+    theirs.write_text("name: standard-b2b\norder_types: [b2b]\n")
+    document = {"name": "standard-b2b", "order_types": ["b2b"], "reroute_attempts": 7}
+    api.get("/v1/policies/process-1").respond(json={"kind": "process", "document": document})
+
+    assert main(["policy", "diff", str(mine), str(theirs), "--json"]) == 0
+    with_file = json.loads(capsys.readouterr().out)
+    assert main(["policy", "diff", "process-1", str(mine)]) == 0
+    with_version = capsys.readouterr().out
+
+    assert with_file["changes"] == [{"path": "reroute_attempts", "from": 3, "to": 5}]
+    assert "reroute_attempts  7     3" in with_version
+
+
+def test_policies_of_two_kinds_and_files_that_are_not_there_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    process = str(SAMPLE / "process-b2b.yaml")
+
+    assert main(["policy", "diff", str(SAMPLE_POLICY), process]) == 1
+    assert main(["policy", "diff", process, "nowhere.yaml"]) == 1
+
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == f"doms: '{SAMPLE_POLICY}' is a routing policy, '{process}' a process policy"
+    assert second == "doms: nowhere.yaml: no such file"
+
+
+def test_every_mistake_in_a_policy_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    policy = tmp_path / "bad.yaml"
+    policy.write_text("name: bad\nreroute_attempts: many\ncolour: red\napprovals: [{level: 0}]\n")
+
+    assert main(["policy", "check", str(policy)]) == 1
+
+    told = capsys.readouterr().err.strip().removeprefix(f"doms: {policy}: ").split("; ")
+    assert sorted(told) == [
+        "approvals.0.level: must be at least 1",
+        "approvals.0.role: must be given",
+        "colour: unknown field",
+        "reroute_attempts: must be a whole number",
+    ]
 
 
 def test_the_sample_policy_decides_its_cases_as_they_say(
