@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from domain.errors import IllegalTransitionError
 from domain.fulfillment_draft import Draft, completed
 from domain.fulfillment_effects import Effects, Outcome, finish
-from domain.fulfillment_state import ON_THE_WAY, FulfillmentState
-from domain.fulfillments import Package, PackageStatus
+from domain.fulfillment_state import FulfillmentState
+from domain.fulfillments import ON_THE_WAY, Package, PackageStatus
 from domain.stages import Choice
 
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from domain.fulfillment_state import AT_NODE, ON_THE_WAY, FulfillmentState, LineState
-from domain.fulfillments import FulfillmentStatus, Package, PackageStatus
+from domain.fulfillment_state import AT_NODE, FulfillmentState, LineState
+from domain.fulfillments import ON_THE_WAY, FulfillmentStatus, Package, PackageStatus
 
 
 @dataclass(slots=True)

@@ -11,8 +11,8 @@ from domain.events import (
 )
 from domain.fulfillment_draft import Draft, completed, contents
 from domain.fulfillment_effects import Effects, Outcome, finish
-from domain.fulfillment_state import ON_THE_WAY, REJECTED, FulfillmentState
-from domain.fulfillments import FulfillmentStatus, Package, PackageLine, PackageStatus
+from domain.fulfillment_state import REJECTED, FulfillmentState
+from domain.fulfillments import ON_THE_WAY, FulfillmentStatus, Package, PackageLine, PackageStatus
 
 
 def apply_node_event(state: FulfillmentState, event: NodeEvent) -> Outcome:

@@ -2,8 +2,7 @@
 
 from domain.events import CarrierEvent, CarrierStatus
 from domain.fulfillment_draft import Draft
-from domain.fulfillment_state import ON_THE_WAY
-from domain.fulfillments import Package, PackageStatus
+from domain.fulfillments import ON_THE_WAY, Package, PackageStatus
 
 _OF_CARRIER = {
     CarrierStatus.PRE_TRANSIT: PackageStatus.LABELLED,

@@ -13,6 +13,7 @@ from pydantic import Field
 from domain.events import CarrierEvent, EventId, FulfillmentProgress, LineProgress
 from domain.fulfillments import (
     CLOSED_FULFILLMENTS,
+    ON_THE_WAY,
     FulfillmentOrder,
     FulfillmentStatus,
     Package,
@@ -42,16 +43,6 @@ class LineState(Model):
         return self.asked - self.cancelled - sum(self.given_back.values())
 
 
-ON_THE_WAY = frozenset(
-    {
-        PackageStatus.SHIPPED,
-        PackageStatus.OUT_FOR_DELIVERY,
-        PackageStatus.DELIVERED,
-        PackageStatus.EXCEPTION,
-        PackageStatus.LOST,
-        PackageStatus.RETURNED,
-    }
-)
 _OF_PACKAGE = {
     PackageStatus.PACKED: FulfillmentStatus.PACKED,
     PackageStatus.LABELLED: FulfillmentStatus.PACKED,

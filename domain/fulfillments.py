@@ -52,6 +52,19 @@ class PackageStatus(StrEnum):
     """Its label was given back before it left; only the read model keeps it."""
 
 
+ON_THE_WAY = frozenset(
+    {
+        PackageStatus.SHIPPED,
+        PackageStatus.OUT_FOR_DELIVERY,
+        PackageStatus.DELIVERED,
+        PackageStatus.EXCEPTION,
+        PackageStatus.LOST,
+        PackageStatus.RETURNED,
+    }
+)
+"""Statuses of a package that has left its node."""
+
+
 class PackageLine(Model):
     """Units of one line in one package."""
 

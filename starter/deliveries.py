@@ -17,7 +17,7 @@ from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from config.settings import Settings
 from domain.errors import UnknownReferenceError
 from domain.events import CarrierEvent, CarrierStatus, NodeEvent, NodeEventType
-from domain.fulfillments import PackageStatus
+from domain.fulfillments import ON_THE_WAY
 from domain.network import Connection, ConnectionClass
 from domain.orders import Order
 from domain.planning import NoRateError, group_facts, to_base
@@ -349,13 +349,6 @@ def _fulfillment_of(
     return fulfillments.load_fulfillment(session, fulfillment_id)
 
 
-_ON_THE_WAY = frozenset(PackageStatus) - {
-    PackageStatus.PACKED,
-    PackageStatus.LABELLED,
-    PackageStatus.VOIDED,
-}
-
-
 def _is_no_news(event: CarrierEvent, record: FulfillmentRecord) -> bool:
     """Whether it changes no status: only the story tells of it, and no workflow is woken."""
     if event.status is CarrierStatus.PRE_TRANSIT:
@@ -363,7 +356,7 @@ def _is_no_news(event: CarrierEvent, record: FulfillmentRecord) -> bool:
     if event.status is not CarrierStatus.IN_TRANSIT:
         return False
     return any(
-        package.tracking_number == event.tracking_number and package.status in _ON_THE_WAY
+        package.tracking_number == event.tracking_number and package.status in ON_THE_WAY
         for package in record.view.packages
     )
 

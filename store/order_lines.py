@@ -6,19 +6,10 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from domain.orders import Order
+from domain.quantities import LineQuantities
 from store.columns import query, statement
 
-BUCKETS = (
-    "open",
-    "backordered",
-    "reserved",
-    "released",
-    "picked",
-    "shipped",
-    "delivered",
-    "cancelled",
-    "returned",
-)
+BUCKETS = tuple(name for name in LineQuantities.model_fields if name != "ordered")
 _PUT_LINE = statement(
     "INSERT INTO order_lines (order_id, line_id, parent_line_id, position, sku, ship_group,"  # noqa: S608
     " ordered, "
