@@ -7,7 +7,7 @@ from activities.recording import FulfillmentRecord, last_word, now, write_fulfil
 from domain.errors import RetryableError
 from domain.events import FulfillmentProgress
 from domain.fulfillments import PackageLine
-from domain.values import DerivedId, Model
+from domain.values import DerivedId, Model, UtcTime
 from store import fulfillments, reservations
 from store.engine import reading, transaction
 
@@ -18,6 +18,8 @@ class HandOverTask(FulfillmentRecord):
     fulfillment_id: DerivedId
     key: str
     lines: tuple[PackageLine, ...]
+    occurred_at: UtcTime | None = None
+    """When they left, where who told it said so."""
 
 
 class FinalTask(Model):
@@ -42,7 +44,14 @@ class DeliverActivities:
         """Consume the units' stock and record the fulfillment as on its way."""
         lines = [(line.line_id, line.quantity) for line in task.lines]
         with transaction(self._engine) as session:
-            reservations.consume(session, task.fulfillment_id, lines, key=task.key, now=now(task))
+            reservations.consume(
+                session,
+                task.fulfillment_id,
+                lines,
+                key=task.key,
+                now=now(task),
+                occurred_at=task.occurred_at,
+            )
             write_fulfillment(session, task)
 
     @activity.defn(name="final_report", no_thread_cancel_exception=True)

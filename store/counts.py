@@ -1,6 +1,6 @@
 """What a stock count as of T means for a position now."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -11,7 +11,7 @@ from domain.inventory import Position
 from store import driver, ledger
 from store.columns import ByPairs, query
 from store.driver import moment
-from store.ledger import Cause, Changes
+from store.ledger import LEAVING, Cause, Changes
 
 _LAST = ByPairs("t.*", "stock_counts", "")
 _MOVES = ByPairs(
@@ -32,9 +32,10 @@ _REMEMBER = driver.insert(
         "condition": "text",
         "quantity": "bigint",
         "counted_at": "time",
+        "by_people": "boolean",
     },
-    "ON CONFLICT (sku, node_id, condition)"
-    " DO UPDATE SET quantity = excluded.quantity, counted_at = excluded.counted_at",
+    "ON CONFLICT (sku, node_id, condition) DO UPDATE SET quantity = excluded.quantity,"
+    " counted_at = excluded.counted_at, by_people = excluded.by_people",
 )
 _DISAGREES = driver.insert(
     "discrepancies",
@@ -49,6 +50,9 @@ _DISAGREES = driver.insert(
         "occurred_at": "time",
         "noted_at": "time",
     },
+)
+_NODES = query(
+    "SELECT node_id, document FROM nodes WHERE node_id IN :node_ids", "nodes", lists=["node_ids"]
 )
 _COUNTED_AT = query(
     "SELECT counted_at FROM stock_counts"
@@ -67,7 +71,12 @@ _PICKED = query(
 )
 
 
-_COUNTS = frozenset({"count", "cycle_count"})
+RECOUNT = "recount"
+"""Kind of a change that a late fact makes to what a count it preceded was taken to mean."""
+_COUNTS = frozenset({"count", "cycle_count", RECOUNT})
+
+
+_SIGN = {"released": 1, "usable": -1}
 
 
 def _time(row: Any) -> datetime:
@@ -77,13 +86,14 @@ def _time(row: Any) -> datetime:
 
 @dataclass(frozen=True)
 class Counted:
-    """One row of a count."""
+    """One row of a count; one by people is of what lies on the shelf."""
 
     node_id: str
     sku: str
     condition: str
     quantity: int
     counted_at: datetime
+    by_people: bool = False
 
 
 @dataclass(frozen=True)
@@ -125,9 +135,9 @@ class _Moves:
         if condition == "usable":
             moved -= sum(row.units for row in self.unbelieved if row.occurred_at > at)
             moved += sum(
-                row.delta * (1 if row.bucket == "released" else -1)
+                row.delta * _SIGN.get(row.bucket, 0)
                 for row in self.rows
-                if _time(row) > at and row.kind == "consume"
+                if _time(row) > at and row.kind in LEAVING
             )
         return moved
 
@@ -150,7 +160,7 @@ def counted_changes(
     """How the locked positions change by these counts, and the rows that are too old to count.
 
     Counts taken over are remembered, and those listed that do not agree with what was believed of
-    a position known before. A count of kind `cycle_count` is of what lies on the shelf.
+    a position known before.
     """
     if not counted:
         return {}, []
@@ -160,20 +170,11 @@ def counted_changes(
     taken = [row for row in every if not _is_old(row, known)]
     if not taken:
         return {}, ignored
-    moves = _moves_since(session, taken)
     changes: Changes = {}
     given = set(counted)
     differing: list[dict[str, Any]] = []
-    for count in taken:
-        since = moves.get((count.node_id, count.sku), _Moves())
-        there = count.quantity + since.moved_after(count.counted_at, count.condition)
-        place = positions[count.node_id, count.sku]
-        if count.condition == "usable":
-            node = nodes[count.node_id]
-            on_shelf = cause.kind == "cycle_count"
-            there += _not_counted_by(session, node, count, place, since, on_shelf=on_shelf)
-        believed = int(getattr(place, count.condition))
-        found = max(0, there)
+    for count, found in _reckoned(session, taken, positions, nodes):
+        believed = int(getattr(positions[count.node_id, count.sku], count.condition))
         ledger.add(changes, count.node_id, count.sku, count.condition, found - believed)
         is_known = believed > 0 or _key(count) in known
         if found != believed and is_known and count in given:
@@ -181,6 +182,32 @@ def counted_changes(
     remembered = [{**vars(count), "counted_at": moment(count.counted_at)} for count in taken]
     driver.write(session, (_REMEMBER, remembered), (_DISAGREES, differing))
     return changes, ignored
+
+
+def recounted_changes(
+    session: Session, pairs: Iterable[tuple[str, str]], occurred_at: datetime
+) -> Changes:
+    """How positions change when what occurred then is told after a count had seen it.
+
+    The fact was booked on top of that count. Whether the count had left those units out depends on
+    what the node's counts mean, so the newest usable count is reckoned anew.
+    """
+    newer = [
+        Counted(
+            row.node_id, row.sku, row.condition, row.quantity, row.counted_at, bool(row.by_people)
+        )
+        for row in _LAST.rows(session, pairs)
+        if row.condition == "usable" and row.counted_at >= occurred_at
+    ]
+    changes: Changes = {}
+    if newer:
+        positions = ledger.lock_positions(session, {(row.node_id, row.sku) for row in newer})
+        documents = session.execute(_NODES, {"node_ids": sorted({row.node_id for row in newer})})
+        nodes = {row.node_id: row.document for row in documents}
+        for count, found in _reckoned(session, newer, positions, nodes):
+            believed = positions[count.node_id, count.sku].usable
+            ledger.add(changes, count.node_id, count.sku, "usable", found - believed)
+    return changes
 
 
 def was_counted(
@@ -211,6 +238,23 @@ def _disagreement(counted: Counted, expected: int, found: int, cause: Cause) -> 
         "occurred_at": moment(counted.counted_at),
         "noted_at": moment(cause.at),
     }
+
+
+def _reckoned(
+    session: Session,
+    counted: Sequence[Counted],
+    positions: Mapping[tuple[str, str], Position],
+    nodes: Mapping[str, Mapping[str, object]],
+) -> Iterator[tuple[Counted, int]]:
+    """Each count with the units it means are there now."""
+    moves = _moves_since(session, counted)
+    for count in counted:
+        since = moves.get((count.node_id, count.sku), _Moves())
+        there = count.quantity + since.moved_after(count.counted_at, count.condition)
+        if count.condition == "usable":
+            place = positions[count.node_id, count.sku]
+            there += _not_counted_by(session, nodes[count.node_id], count, place, since)
+        yield count, max(0, there)
 
 
 def _with_suspects_settled(
@@ -266,14 +310,13 @@ def _not_counted_by(
     count: Counted,
     place: Position,
     moves: _Moves,
-    *,
-    on_shelf: bool,
 ) -> int:
     """Units that were there at T by doms's reckoning but that the count leaves out."""
-    if on_shelf:
+    if count.by_people:
         return _picked_but_there(session, count, moves)
     if node["feed_meaning"] == "net":
-        return place.released - moves.after(count.counted_at, "released")
+        # A node's clock may say that units left before doms released them.
+        return max(0, place.released - moves.after(count.counted_at, "released"))
     if node["decrement"] == "pick":
         return _picked_but_there(session, count, moves)
     return 0

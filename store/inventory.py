@@ -197,7 +197,9 @@ def set_stock(
     ignored: list[Ignored] = []
     for start in range(0, len(counts), COUNT_CHUNK):
         counted = [
-            Counted(row.node_id, row.sku, row.condition.value, row.quantity, row.counted_at)
+            Counted(
+                row.node_id, row.sku, row.condition.value, row.quantity, row.counted_at, by_people
+            )
             for row in counts[start : start + COUNT_CHUNK]
         ]
         opened, known = open_counted(session, counted, cause)

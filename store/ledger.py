@@ -19,6 +19,14 @@ SELLABLE = "usable - held - reserved - released - claimed - safety_stock - prote
 Changes = dict[tuple[str, str], dict[str, int]]
 """(node id, SKU) -> bucket -> how many units more (or fewer)."""
 
+SET_ASIDE = "set_aside"
+"""Kind of a change of released units that were found damaged, or not found."""
+LEAVING = frozenset({"consume", SET_ASIDE})
+"""Kinds of changes by which released units leave `usable`.
+
+Their rows say in `released` how many left, in `usable` no more than were believed to be there.
+"""
+
 PROMISABLE = (
     "NOT EXISTS (SELECT 1 FROM exclusions e WHERE e.node_id = positions.node_id"
     " AND e.sku IN ('', positions.sku) AND (e.until IS NULL OR e.until > :until_now))"

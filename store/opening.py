@@ -31,7 +31,14 @@ _LEDGER = driver.insert(
     },
 )
 _COUNTS = driver.insert(
-    "stock_counts", {**_PAIR, "condition": "text", "quantity": "bigint", "counted_at": "time"}
+    "stock_counts",
+    {
+        **_PAIR,
+        "condition": "text",
+        "quantity": "bigint",
+        "counted_at": "time",
+        "by_people": "boolean",
+    },
 )
 _EMPTY = dict.fromkeys(BUCKETS, 0)
 

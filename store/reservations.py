@@ -1,6 +1,7 @@
 """What orders take from stock and capacity, and give back: all of it, or nothing, and once."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -12,9 +13,11 @@ from domain.routing.decision import Exclusion
 from store import ledger
 from store.capacity import give_back_capacity
 from store.columns import query, statement
+from store.counts import RECOUNT, recounted_changes
 from store.engine import is_sqlite
 from store.fulfillments import add_fulfillments
-from store.ledger import Cause, Changes, lock_positions
+from store.granting import grant_all
+from store.ledger import SET_ASIDE, Cause, Changes, lock_positions
 from store.operations import claim, finish, forget
 from store.reservation_rows import ReservationRow as _Row
 from store.reservation_rows import (
@@ -166,7 +169,8 @@ def free_released(
         return _pairs(first.result)
     rows = locked_fulfillment(session, fulfillment_id)
     left = _usable(session, rows)
-    changes: Changes = {}
+    to_shelf: Changes = {}
+    set_aside: Changes = {}
     back: dict[tuple[str, str], tuple[int, int]] = {}
     freed: dict[str, int] = {}
     for line_id, quantity, effect in facts:
@@ -174,11 +178,15 @@ def free_released(
             row.released -= units
             row.freed += units
             _count_up(freed, line_id, units)
-            if row.counted:
-                _book_freed(changes, left, row, units, effect)
+            if row.counted and effect == "shelf":
+                ledger.add(to_shelf, row.node_id, row.sku, "released", -units)
+            elif row.counted:
+                _book_set_aside(set_aside, left, row, units, effect)
             if effect == "shelf" and row.work_date is not None:
                 add_back(back, rows, row, units)
-    _book(session, rows, changes, Cause(key, now, "give_up", _order(rows), fulfillment_id))
+    _book(session, rows, to_shelf, Cause(key, now, "give_up", _order(rows), fulfillment_id))
+    aside = Cause(f"{key}/aside", now, SET_ASIDE, _order(rows), fulfillment_id)
+    ledger.apply(session, set_aside, aside)
     give_back_capacity(session, back)
     result = sorted(freed.items())
     finish(session, key, result)
@@ -192,10 +200,12 @@ def consume(
     *,
     key: str,
     now: datetime,
+    occurred_at: datetime | None = None,
 ) -> list[tuple[str, int]]:
     """Units were handed over and leave stock; (line id, units) consumed by this call.
 
-    Never more than is released: a repeat or an excess changes nothing beyond.
+    Never more than is released: a repeat or an excess changes nothing beyond. With `occurred_at`,
+    units that left before the newest count was taken, and that it left out, leave stock no more.
     """
     first = claim(session, key, "consume", now)
     if not first.is_new:
@@ -212,7 +222,11 @@ def consume(
             if row.counted:
                 ledger.add(changes, row.node_id, row.sku, "released", -units)
                 _take_usable(changes, left, row, units)
-    _book(session, rows, changes, Cause(key, now, "consume", _order(rows), fulfillment_id))
+    at = None if occurred_at is None else min(occurred_at, now)
+    cause = Cause(key, now, "consume", _order(rows), fulfillment_id, occurred_at=at)
+    _book(session, rows, changes, cause)
+    if at is not None:
+        _recount(session, changes, at, cause)
     result = sorted(consumed.items())
     finish(session, key, result)
     return result
@@ -376,13 +390,20 @@ def _take_usable(changes: Changes, left: dict[tuple[str, str], int], row: _Row, 
     return there
 
 
-def _book_freed(
+def _book_set_aside(
     changes: Changes, left: dict[tuple[str, str], int], row: _Row, units: int, effect: Effect
 ) -> None:
     ledger.add(changes, row.node_id, row.sku, "released", -units)
-    if effect != "shelf":
-        there = _take_usable(changes, left, row, units)
-        ledger.add(changes, row.node_id, row.sku, effect, there)
+    there = _take_usable(changes, left, row, units)
+    ledger.add(changes, row.node_id, row.sku, effect, there)
+
+
+def _recount(session: Session, changes: Changes, occurred_at: datetime, cause: Cause) -> None:
+    """Take the counts that had seen what occurred for what they are, now that it is known."""
+    recounted = recounted_changes(session, changes, occurred_at)
+    again = replace(cause, key=f"{cause.key}/recount", kind=RECOUNT)
+    ledger.apply(session, recounted, again)
+    grant_all(session, recounted, again)
 
 
 def _book(session: Session, rows: Sequence[_Row], changes: Changes, cause: Cause) -> None:

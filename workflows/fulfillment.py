@@ -118,7 +118,7 @@ class FulfillmentWorkflow:
         if effects.shortfalls or effects.cancelled:
             await self._give_back(fact, before, effects)
         if effects.handed_over_lines:
-            await self._hand_over(effects)
+            await self._hand_over(fact, effects)
         self._node.settle_pending()
         if effects.needs_attention is not None:
             self._trouble = effects.needs_attention
@@ -215,7 +215,7 @@ class FulfillmentWorkflow:
         core.state = attach_labels(core.state, labelled.packages)
         return True
 
-    async def _hand_over(self, effects: Effects) -> None:
+    async def _hand_over(self, fact: Fact, effects: Effects) -> None:
         core = self._core
         units = sum(quantity for _, quantity in effects.handed_over_lines)
         core.note("shipped", f"{units} units handed over")
@@ -227,6 +227,7 @@ class FulfillmentWorkflow:
                 PackageLine(line_id=line_id, quantity=quantity)
                 for line_id, quantity in effects.handed_over_lines
             ),
+            occurred_at=fact.occurred_at if isinstance(fact, NodeEvent | CarrierEvent) else None,
         )
         await core.call(
             DeliverActivities.hand_over,

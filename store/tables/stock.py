@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, CheckConstraint, Index, UniqueConstraint, text
+from sqlalchemy import JSON, CheckConstraint, Index, UniqueConstraint, false, text
 from sqlmodel import Field, SQLModel
 
 from store.columns import BigId, UtcDateTime
@@ -176,6 +176,8 @@ class StockCountRow(SQLModel, table=True):
     condition: str = Field(primary_key=True)
     quantity: int
     counted_at: datetime = Field(sa_type=UtcDateTime)
+    by_people: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
+    """A cycle count: of what lies on the shelf, whatever the node's feed means."""
 
 
 class ReservationRow(SQLModel, table=True):

@@ -48,6 +48,7 @@ ACTIONS = (
     "free",
     "give up",
     *["consume"] * 2,
+    "late consume",
     "adjust",
     "count",
     "receive",
@@ -68,7 +69,7 @@ ACTIONS = (
     "exclude",
     "allow",
 )
-LOSING = frozenset({"adjust", "count", "till sale", "late sale", "cycle count"})
+LOSING = frozenset({"adjust", "count", "till sale", "late sale", "cycle count", "late consume"})
 """Steps after which units may be missing that orders already had."""
 Step = tuple[str, int, int, int]
 steps = st.lists(
@@ -81,7 +82,8 @@ steps = st.lists(
 # Only arrivals, adjustments, counts and hand-overs change how many units there are.
 MADE_OR_LOST = text(
     "SELECT key FROM ledger WHERE bucket IN ('usable', 'damaged', 'quarantine', 'suspect')"
-    " AND kind NOT IN ('receive', 'adjust', 'count', 'cycle_count', 'till_sale', 'consume')"
+    " AND kind NOT IN ('receive', 'adjust', 'count', 'cycle_count', 'till_sale', 'consume',"
+    " 'recount')"
     " GROUP BY key, node_id, sku HAVING sum(delta) <> 0"
 )
 PROTECTED_UNLIKE_CHANNELS = text(
@@ -160,8 +162,8 @@ class Model:
                     for line in planned.lines
                 ]
                 reservations.free_reserved(session, order_id, units, key=key, now=now)
-            elif action in {"give up", "consume"}:
-                self._move_on(session, action, order_id, quantity, key)
+            elif action in {"give up", "consume", "late consume"}:
+                self._move_on(session, action, order_id, quantity, key, tick)
             elif action == "backorder":
                 reservations.add_backorder(
                     session,
@@ -269,20 +271,24 @@ class Model:
         self.plans[order_id] = plan
 
     def _move_on(
-        self, session: Session, action: str, order_id: str, quantity: int, key: str
+        self, session: Session, action: str, order_id: str, quantity: int, key: str, tick: int
     ) -> None:
         number = 2 * self.versions.get(order_id, 0) + quantity % 2
         fulfillment_id = f"{order_id}-{number}"
-        if action == "consume":
+        if action != "give up":
+            self.shrunk |= action == "late consume"
             lines = [("1", quantity), ("2", 1)]
-            reservations.consume(session, fulfillment_id, lines, key=key, now=NOW)
+            left = at(tick - 4 * quantity) if action == "late consume" else None
+            reservations.consume(
+                session, fulfillment_id, lines, key=key, now=at(tick), occurred_at=left
+            )
             return
         effects: tuple[reservations.Effect, ...] = ("shelf", "suspect", "damaged")
         facts: list[tuple[str, int, reservations.Effect]] = [
             ("1", quantity, effects[quantity % 3]),
             ("2", 1, "shelf"),
         ]
-        reservations.free_released(session, fulfillment_id, facts, key=key, now=NOW)
+        reservations.free_released(session, fulfillment_id, facts, key=key, now=at(tick))
 
     def _stock(
         self,
