@@ -18,6 +18,20 @@ _CLAIM = statement(
 )
 _READ = query("SELECT kind, result, content FROM operations WHERE key = :key", "operations")
 _FINISH = statement("UPDATE operations SET result = :result WHERE key = :key", "operations")
+_WORDS = {
+    "set_stock": "stock count",
+    "cycle_count": "count by people",
+    "adjust": "stock adjustment",
+    "hold": "cart's hold",
+    "reserve_plan": "plan's reservation",
+    "claim_release": "release",
+    "consume": "hand-over",
+    "free_reserved": "freeing of reserved units",
+    "free_released": "freeing of released units",
+    "add_backorder": "backorder",
+    "drop_backorder": "dropped backorder",
+}
+"""Kinds of operations as people call them; others are words already."""
 _FORGET = statement("DELETE FROM operations WHERE key = :key", "operations")
 
 
@@ -51,10 +65,23 @@ def claim(
         return Claim(is_new=True)
     first = session.execute(_READ, {"key": key}).one()
     if first.kind != kind:
-        raise ConflictError(f"key '{key}' was used for '{first.kind}'; use another for '{kind}'")
+        raise used_for_another(key, first.kind, kind)
     if said is not None and first.content is not None and first.content != said:
-        raise ConflictError(f"key '{key}' was used for another '{kind}'; use a new one")
+        raise used_for_another(key, kind, kind)
     return Claim(is_new=False, result=first.result)
+
+
+def used_for_another(key: str, first: str, now: str) -> ConflictError:
+    """A key that stands for something else already; `first` and `now` are kinds of operations."""
+    if first == now:
+        return ConflictError(f"key '{key}' was used for another {_words(now)}; use a new one")
+    return ConflictError(
+        f"key '{key}' was used for a {_words(first)}; use another for a {_words(now)}"
+    )
+
+
+def _words(kind: str) -> str:
+    return _WORDS.get(kind, kind.replace("_", " "))
 
 
 def content_hash(content: Any) -> str:

@@ -18,7 +18,7 @@ from store.capacity import Load, Room, WorkDay, give_back_capacity, take_capacit
 from store.driver import delete, fetch, given, insert, moment, write
 from store.hold_rows import HoldLine
 from store.ledger import Cause
-from store.operations import content_hash
+from store.operations import content_hash, used_for_another
 from store.reservation_rows import (
     ReservationRow,
     free_units,
@@ -198,7 +198,7 @@ def reserve_plans(session: Session, asks: Sequence[Ask]) -> list[str | ShortageE
     for ask in asks:
         first = distinct[ask.key]
         if ask is not first and ask.content != first.content:
-            raise _used_for_another(ask.key)
+            raise used_for_another(ask.key, _KIND, _KIND)
     wishes, outcomes = _begin(session, [distinct[key] for key in sorted(distinct)])
     if wishes:
         outcomes |= {wish.ask.key: wish.ask.reservation_id for wish in wishes}
@@ -269,14 +269,10 @@ def _answered(session: Session, repeats: Sequence[Ask]) -> dict[str, str | Short
     [found] = fetch(session, (_CLAIMED, [{"key": key} for key in contents]))
     for key, kind, content, _ in found:
         if kind != _KIND:
-            raise ConflictError(f"key '{key}' was used for '{kind}'; use another for '{_KIND}'")
+            raise used_for_another(key, kind, _KIND)
         if content is not None and content != contents[key]:
-            raise _used_for_another(key)
+            raise used_for_another(key, _KIND, _KIND)
     return {key: json.loads(result) for key, _, _, result in found}
-
-
-def _used_for_another(key: str) -> ConflictError:
-    return ConflictError(f"key '{key}' was used for another '{_KIND}'; use a new one")
 
 
 class _Taking:

@@ -4,7 +4,6 @@ from typing import NoReturn
 
 from temporalio import workflow
 from temporalio.common import VersioningBehavior
-from temporalio.exceptions import ApplicationError
 
 from workflows.messages import (
     Amend,
@@ -21,11 +20,12 @@ from workflows.messages import (
     Vote,
 )
 from workflows.order_approval import Approval
-from workflows.order_commands import Command, Commands
+from workflows.order_commands import Command, Commands, no_hold
 from workflows.order_core import OrderCore
 from workflows.order_details import order_details
 from workflows.order_fulfillments import Fulfillments
 from workflows.order_planning import Planning
+from workflows.reactor import refuse
 
 with workflow.unsafe.imports_passed_through():
     from domain.events import FulfillmentProgress, Replanned, SupplyGranted
@@ -178,11 +178,11 @@ class OrderWorkflow:
 
     @approve_and_answer.validator
     def _check_approve(self, vote: Vote) -> None:
-        self._refuse(self._approval.why_not(vote))
+        refuse(self._approval.why_not(vote))
 
     @reject_and_answer.validator
     def _check_reject(self, vote: Vote) -> None:
-        self._refuse(self._approval.why_not(vote))
+        refuse(self._approval.why_not(vote))
 
     @workflow.update(description="Cancel, and learn what could be cancelled")
     async def cancel_and_answer(self, command: Cancel) -> Answer:
@@ -193,7 +193,7 @@ class OrderWorkflow:
     def _check_cancel(self, command: Cancel) -> None:
         known = self._core.state.book.lines
         strange = [x.line_id for x in command.lines or () if known and x.line_id not in known]
-        self._refuse(f"the order has no line {strange[0]}" if strange else None)
+        refuse(f"the order has no line {strange[0]}" if strange else None)
 
     @workflow.update(description="Hold, and learn that it holds")
     async def hold_and_answer(self, command: PlaceHold) -> Answer:
@@ -209,9 +209,7 @@ class OrderWorkflow:
     def _check_release_hold(self, command: ReleaseHold) -> None:
         held = {hold.type for hold in self._core.state.holds}
         is_known = command.request_id in self._core.state.answers
-        self._refuse(
-            None if is_known or command.type in held else f"there is no hold {command.type}"
-        )
+        refuse(None if is_known or command.type in held else no_hold(command.type, held))
 
     @workflow.update(description="Answer a step that waits, and learn whether the choice fits")
     async def resume_and_answer(self, resume: Resume) -> Answer:
@@ -221,13 +219,8 @@ class OrderWorkflow:
 
     @resume_and_answer.validator
     def _check_resume(self, resume: Resume) -> None:
-        attention = self._core.waiting(resume.park_id)
-        if resume.request_id in self._core.state.answers:
-            return
-        if attention is None:
-            self._refuse("nothing of that park id waits")
-        elif resume.choice not in attention.choices:
-            self._refuse(f"choose one of {', '.join(x.value for x in attention.choices)}")
+        is_known = resume.request_id in self._core.state.answers
+        refuse(None if is_known else self._core.why_not_resume(resume))
 
     @workflow.update(description="Change an address, and learn what it reached")
     async def change_address_and_answer(self, command: ChangeAddress) -> Answer:
@@ -272,8 +265,3 @@ class OrderWorkflow:
         answers = self._core.state.answers
         await workflow.wait_condition(lambda: request_id in answers)
         return answers[request_id]
-
-    @staticmethod
-    def _refuse(reason: str | None) -> None:
-        if reason is not None:
-            raise ApplicationError(reason, type="Refused", non_retryable=True)

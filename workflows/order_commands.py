@@ -1,6 +1,7 @@
 """What people and other systems ask of an order: cancel, hold, change address, amend, grants."""
 
 from collections import deque
+from collections.abc import Collection
 
 from temporalio import workflow
 
@@ -39,6 +40,13 @@ with workflow.unsafe.imports_passed_through():
 
 REPLANS_CHANGES = 4
 """The behavior from which a changed order's reserved units are planned again with the new ones."""
+
+
+def no_hold(type_: str, held: Collection[str]) -> str:
+    """What there is instead of a hold of that type."""
+    there = f"there is {', '.join(sorted(held))}" if held else "the order is not held"
+    return f"There is no hold {type_}: {there}"
+
 
 Command = Cancel | ChangeAddress | Amend | PlaceHold | ReleaseHold | SupplyGranted | Replanned
 
@@ -142,11 +150,12 @@ class Commands:
 
     def _release_hold(self, command: ReleaseHold) -> None:
         state = self._core.state
+        held = {hold.type for hold in state.holds}
         kept = [hold for hold in state.holds if hold.type != command.type]
         lifted = len(state.holds) - len(kept)
         state.holds = kept
         self._let_go(command)
-        text = f"Hold {command.type} lifted" if lifted else f"There is no hold {command.type}"
+        text = f"Hold {command.type} lifted" if lifted else no_hold(command.type, held)
         self._core.answer(command.request_id, bool(lifted), text)
 
     def _let_go(self, command: ReleaseHold) -> None:

@@ -313,8 +313,8 @@ class Reactor:
         answer, self._resume = self._resume, None
         return answer
 
-    def resume_with(self, resume: Resume) -> str | None:
-        """Answer the parked step. Returns why the answer does not fit, or None when taken."""
+    def why_not_resume(self, resume: Resume) -> str | None:
+        """Why the answer does not fit now, or None when it does; nothing is taken."""
         if self.attention is None:
             return "nothing waits for a choice"
         asked = self.waiting(resume.park_id)
@@ -326,12 +326,25 @@ class Reactor:
         is_open = asked.step in self.questions
         if resume.park_id in self._chosen or (self._resume is not None and not is_open):
             return "somebody has just answered"
-        if is_open:
+        return None
+
+    def resume_with(self, resume: Resume) -> str | None:
+        """Answer the parked step. Returns why the answer does not fit, or None when taken."""
+        asked, refusal = self.waiting(resume.park_id), self.why_not_resume(resume)
+        if asked is None or refusal is not None:
+            return refusal
+        if asked.step in self.questions:
             self._chosen[resume.park_id] = resume
         else:
             self._resume = resume
         self.wake()
         return None
+
+
+def refuse(reason: str | None) -> None:
+    """In an update's validator: answer that it is refused, and why; None lets it pass."""
+    if reason is not None:
+        raise ApplicationError(reason, type="Refused", non_retryable=True)
 
 
 def _reason(failure: FailureError) -> str:

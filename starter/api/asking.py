@@ -64,11 +64,12 @@ class _RepeatedError(Exception):
 
 @dataclass(frozen=True)
 class _Kept:
-    """A request in the inbox; `askable` when the order itself may be asked for an answer now."""
+    """A request in the inbox; `askable` when its workflow may be asked for an answer now."""
 
     order_id: str
     request_id: str
     message_id: int
+    workflow_id: str
     name: str
     payload: Any
     askable: bool
@@ -98,7 +99,7 @@ def ask(
         raise _refused(kept, kept.refusal)
     told = None
     if kept.askable:
-        told = services.answers.ask(workflow_of(order_id), name, kept.payload, request_id)
+        told = services.answers.ask(kept.workflow_id, name, kept.payload, request_id)
         _settle(services, kept, told)
     if told is None:
         services.wake()
@@ -148,7 +149,7 @@ def _put(
     workflow_id: str,
 ) -> _Kept:
     """Into the inbox. What may be answered at once is left alone by dispatchers that long."""
-    own, now = workflow_of(page.order_id), services.clock()
+    now = services.clock()
     message_id, is_new = inbox.put(
         session,
         kind="signal",
@@ -167,14 +168,10 @@ def _put(
         raise ProblemError(
             409, f"order '{page.order_id}' is {page.stage}; nothing can change any more"
         )
-    askable = (
-        workflow_id == own
-        and services.answers.are_possible
-        and inbox.is_next(session, workflow_id, message_id)
-    )
+    askable = services.answers.are_possible and inbox.is_next(session, workflow_id, message_id)
     if askable:
         inbox.due_at(session, message_id, now + services.answers.longest)
-    return _Kept(page.order_id, request_id, message_id, name, payload, askable)
+    return _Kept(page.order_id, request_id, message_id, workflow_id, name, payload, askable)
 
 
 def _again(services: Services, order_id: str, name: str, request_id: str, message_id: int) -> _Kept:
@@ -182,17 +179,18 @@ def _again(services: Services, order_id: str, name: str, request_id: str, messag
     with transaction(services.engine) as session:
         standing = inbox.standing(session, message_id)
     if standing.name != name:
+        first, now = (x.replace("_", " ") for x in (standing.name, name))
         raise ProblemError(
-            409, f"that request id was used for '{standing.name}' before; use another for '{name}'"
+            409, f"that request id was used for '{first}' before; use another for '{now}'"
         )
-    is_settled = standing.state == "done" and standing.workflow_id == workflow_of(order_id)
     return _Kept(
         order_id,
         request_id,
         message_id,
+        standing.workflow_id or workflow_of(order_id),
         name,
         standing.payload,
-        askable=is_settled and services.answers.are_possible,
+        askable=standing.state == "done" and services.answers.are_possible,
         refusal=standing.refusal,
     )
 

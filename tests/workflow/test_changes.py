@@ -158,7 +158,7 @@ async def test_lifting_a_hold_that_is_not_there_changes_nothing(world: World) ->
     # when
     await release_hold(order, type="payment")
     # then
-    await world.answer(order, "There is no hold payment")
+    await world.answer(order, "There is no hold payment: there is support")
     assert (await world.report(order)).view.displayed == "hold: support"
 
 

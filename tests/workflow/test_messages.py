@@ -75,12 +75,12 @@ async def test_holds_are_placed_and_lifted_by_updates(world: World) -> None:
         (
             "release_hold_and_answer",
             ReleaseHold(request_id="x", type="fraud"),
-            "there is no hold fraud",
+            "There is no hold fraud: the order is not held",
         ),
         (
             "resume_and_answer",
             Resume.model_validate({"request_id": "x", "park_id": "p-1", "choice": "retry"}),
-            "nothing of that park id waits",
+            "nothing waits for a choice",
         ),
         (
             "approve_and_answer",

@@ -3,10 +3,14 @@
 from typing import Any
 
 import pytest
+from temporalio.client import WorkflowUpdateFailedError
 
 from domain.events import LineFact, ShortReason
 from domain.fulfillments import Package, PackageLine
+from domain.stages import Choice
 from tests.workflow.world import World, document
+from workflows.fulfillment import FulfillmentWorkflow
+from workflows.messages import Resume
 
 
 async def packed(world: World) -> Any:
@@ -193,6 +197,27 @@ async def test_a_lost_parcel_may_be_taken_as_delivered(world: World) -> None:
     # when
     await world.choose(world.child("W-1-1"), park_id, "skip")
     # then
+    assert await world.result(order) == ("completed", 2, 0)
+    assert world.statuses() == {"W-1-1": "delivered"}
+    world.nothing_is_astray()
+
+
+async def test_who_answers_a_fulfillment_learns_what_became_of_it(world: World) -> None:
+    # given
+    order, park_id = await lost(world)
+    child = world.child("W-1-1")
+    skip = Resume(request_id="r-1", park_id=park_id, choice=Choice.SKIP)
+    update = FulfillmentWorkflow.resume_and_answer
+    # when: answers that do not fit, then one that does, twice
+    with pytest.raises(WorkflowUpdateFailedError) as other:
+        await child.execute_update(update, skip.model_copy(update={"park_id": "deliver-9"}))
+    with pytest.raises(WorkflowUpdateFailedError) as wrong:
+        await child.execute_update(update, skip.model_copy(update={"choice": Choice.REROUTE}))
+    told = await child.execute_update(update, skip)
+    # then
+    assert str(other.value.cause) == f"Refused: what waits is {park_id}, not deliver-9"
+    assert str(wrong.value.cause) == "Refused: choose one of reship, cancel, skip, retry"
+    assert (told.done, told.text) == (True, "A person chose skip")
     assert await world.result(order) == ("completed", 2, 0)
     assert world.statuses() == {"W-1-1": "delivered"}
     world.nothing_is_astray()

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,26 @@ from sqlalchemy import Engine
 from temporalio.worker import Worker
 
 from config.settings import Settings
-from domain.process_policy import ApprovalCondition, ApprovalRule, ProcessPolicy
+from domain.events import NodeEvent, NodeEventType
+from domain.fulfillments import FulfillmentOrder
+from domain.process_policy import ApprovalCondition, ApprovalRule, ProcessPolicy, Timings
 from starter.api.app import create_app, utc_now
-from store import approvals, policies
+from store import approvals, fulfillments, policies
 from store.engine import reading, transaction
 from store.policies import Scope
-from tests.integration.api.conftest import NOW, calling, messages_of, order_document, until
+from tests.integration.api.conftest import (
+    NOW,
+    calling,
+    messages_of,
+    order_document,
+    release_fulfillment,
+    until,
+)
 from tests.integration.api.temporal_server import TemporalServer
 from worker.composition import context_of, order_activities
 from worker.deployment import deployment_config, set_current
 from workflows.fulfillment import FulfillmentWorkflow
+from workflows.messages import CURRENT_BEHAVIOR, FulfillmentInput
 from workflows.order import OrderWorkflow
 
 
@@ -136,11 +147,60 @@ async def test_what_the_order_refuses_is_a_409_that_says_why_and_stands_in_its_s
         told = await story(whole)
 
     assert refused.status_code == 409
-    assert refused.json()["detail"] == "nothing of that park id waits"
+    assert refused.json()["detail"] == "nothing waits for a choice"
     assert (refused.json()["status"], refused.json()["request_id"]) == ("refused", "R-1")
     assert again.json() == refused.json()
-    assert told[-1] == "Refused: resume: nothing of that park id waits"
+    assert told[-1] == "Refused: resume: nothing waits for a choice"
     assert told.count(told[-1]) == 1
+
+
+async def test_an_answer_to_a_parked_fulfillment_is_told_what_became_of_it(
+    whole: httpx.AsyncClient, filled: Engine, server: TemporalServer
+) -> None:
+    body = {"park_id": "deliver-1", "choice": "skip", "fulfillment_id": "W-1-1"}
+    path = "/v1/orders/W-1/resume"
+    async with working(filled, server):
+        # given: a parcel that is not delivered in time
+        await submit(whole, "reserved")
+        order = release_fulfillment(filled)
+        child = await start_fulfillment(server, order)
+        handed_over = NodeEvent(
+            event_id="E-1",
+            fulfillment_id="W-1-1",
+            type=NodeEventType.HANDED_OVER,
+            occurred_at=NOW,
+        )
+        await child.signal("node_event", handed_over)
+        await until(lambda: _parked_at(filled) == "deliver-1")
+        # when
+        refused = await whole.post(path, json={**body, "choice": "reroute", "request_id": "R-0"})
+        told = await whole.post(path, json={**body, "request_id": "R-1"})
+        late = await whole.post(path, json={**body, "request_id": "R-2"})
+        again = await whole.post(path, json={**body, "request_id": "R-1"})
+
+    # then
+    assert refused.status_code == 422
+    assert (told.status_code, told.json()["answer"]) == (200, "A person chose skip")
+    assert late.status_code in {202, 409}
+    assert again.json() == told.json()
+
+
+async def start_fulfillment(server: TemporalServer, order: FulfillmentOrder) -> Any:
+    """The workflow of a fulfillment that waits a moment for its parcel to be delivered."""
+    client, settings = await server.connect(), Settings(_env_file=None)
+    timings = Timings(delivery=timedelta(milliseconds=100))
+    return await client.start_workflow(
+        FulfillmentWorkflow.run,
+        FulfillmentInput(order=order, timings=timings, behavior=CURRENT_BEHAVIOR),
+        id=f"fulfillment-{order.fulfillment_id}",
+        task_queue=settings.orders_task_queue,
+    )
+
+
+def _parked_at(engine: Engine) -> str | None:
+    with reading(engine) as session:
+        attention = fulfillments.load_fulfillment(session, "W-1-1").view.attention
+    return attention.park_id if attention else None
 
 
 async def test_a_late_vote_is_refused_at_once_and_kept_with_its_reason(

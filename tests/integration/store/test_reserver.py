@@ -388,7 +388,7 @@ def test_a_key_stands_for_one_plan_of_one_order(engine: Engine) -> None:
     ]
     # then
     for asks in others:
-        with pytest.raises(ConflictError, match="was used for another 'reserve_plan'"):
+        with pytest.raises(ConflictError, match="was used for another plan's reservation"):
             take(engine, *asks)
     assert everything(engine) == before
     assert take(engine, ask("W-1", ("A", "1", "X", 1), key="k")) == ["W-1-r1"]
