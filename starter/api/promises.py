@@ -113,7 +113,7 @@ def _hold(
         made = _decide(services, body, known, refused)
         offer = made.offer(wish.option_id)
         if offer is None or offer.option.missing:
-            raise InvalidDocumentError([FieldError("hold.option_id", _why_not(offer, wish))])
+            raise InvalidDocumentError([FieldError("hold.option_id", _why_not(made, offer, wish))])
         rows = services.records.rows([made])
         try:
             with transaction(services.engine) as session:
@@ -137,10 +137,12 @@ def _hold(
     raise AssertionError
 
 
-def _why_not(offer: Offer | None, wish: HoldBody) -> str:
+def _why_not(made: Promise, offer: Offer | None, wish: HoldBody) -> str:
+    whole = [x.option_id for x in made.offers if not x.option.missing]
+    instead = f"; there is {', '.join(whole)}" if whole else "; no option has all units"
     if offer is not None:
-        return f"'{offer.option_id}' lacks units: nothing is held"
-    return f"no option '{wish.option_id}'" if wish.option_id else "nothing can be offered"
+        return f"'{offer.option_id}' lacks units: nothing is held{instead}"
+    return f"no option '{wish.option_id}'{instead}" if wish.option_id else "nothing can be offered"
 
 
 def _items(offer: Offer) -> list[HoldItem]:

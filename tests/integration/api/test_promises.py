@@ -319,6 +319,21 @@ async def test_a_request_that_cannot_be_answered_names_the_field(
     assert kept(shops) == before
 
 
+async def test_an_option_that_cannot_be_held_is_answered_with_those_that_can(
+    api: httpx.AsyncClient, shops: Engine
+) -> None:
+    asked = {"items": [{"sku": "TEE"}], "destination": MANHATTAN, "purpose": "checkout"}
+    options = (await ask(api, purpose="checkout"))["options"]
+    whole = ", ".join(option["option_id"] for option in options if not option["missing"])
+
+    answer = await api.post(
+        "/v1/promises", json={**asked, "hold": {"expires_in": 60, "option_id": "drone"}}
+    )
+
+    assert whole
+    assert answer.json()["errors"][0]["message"] == f"no option 'drone'; there is {whole}"
+
+
 def kept(engine: Engine) -> int:
     with reading(engine) as session:
         return int(session.execute(text("SELECT count(*) FROM decisions")).scalar_one())
