@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from domain.orders import Order
 from domain.planning import Wanted, decision_request, plan_of
 from domain.plans import Plan
-from domain.routing.decision import Decision, DecisionRequest, Snapshot
+from domain.routing.decision import Decision, DecisionRequest, Purpose, Snapshot
 from domain.routing.explain import explain
 from domain.routing.policy import RoutingPolicy
 from domain.routing.solve import decide
@@ -30,6 +30,11 @@ class Numbered:
     plan_version: int
     decision_id: str
     kept: Plan | None
+
+
+def reserve_key(order_id: str, plan: Plan) -> str:
+    """The business key of reserving a plan: whoever reserves it, it is taken once."""
+    return f"{order_id}/reserve/{plan.plan_version}"
 
 
 def number_for(
@@ -85,7 +90,8 @@ def decide_for(
     skus = sorted({line.sku for line in order.lines if wanted.units.get(line.line_id, 0) > 0})
     snapshot = build_snapshot(session, skus, now, order.channel)
     own = wanted.own_units
-    if not own and order.reservation_id is not None:
+    may_hold = order.reservation_id is not None or wanted.purpose is Purpose.REROUTE
+    if not own and may_hold:
         own = holds.own_units(session, order.order_id)
     # Units granted at a node are reserved there already, so no cool-off may send them elsewhere.
     cooling = () if wanted.own_units else tuple(reservations.cool_offs(session, skus, now))

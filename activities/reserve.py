@@ -1,9 +1,17 @@
 """Reserve: take exactly a plan's stock and capacity in one transaction, or nothing; and undo."""
 
+from datetime import timedelta
+
 from temporalio import activity
 
 from activities.context import Context
-from activities.kernel import decide_for, earlier_plan, keep_decision, number_for
+from activities.kernel import (
+    decide_for,
+    earlier_plan,
+    keep_decision,
+    number_for,
+    reserve_key,
+)
 from activities.orders import OrderTask
 from activities.recording import OrderRecord, now, write_order
 from domain.errors import ShortageError
@@ -17,6 +25,8 @@ from store.reserver import Reserver
 from store.reserving import Ask
 
 HOLDS_AT_ONCE = 200
+KEPT_FOR_NEXT_PLAN = timedelta(minutes=15)
+"""How long units wait for the order that is planned again; longer only where workers are away."""
 
 
 class ReserveTask(OrderRecord):
@@ -44,10 +54,14 @@ class FreedUnits(Model):
 
 
 class FreeTask(OrderRecord):
-    """Units to give back before release. `key` is the business key of this one giving back."""
+    """Units to give back before release. `key` is the business key of this one giving back.
+
+    With `planned_again` nobody else can have them until the order's next plan is taken.
+    """
 
     key: str
     units: tuple[FreedUnits, ...]
+    planned_again: bool = False
 
 
 class BackorderTask(OrderRecord):
@@ -102,7 +116,7 @@ class ReserveActivities:
         at = now(task)
         # Another step's thread may write this: the time is this step's all the same.
         record = task.model_copy(update={"at": at})
-        key = f"{task.order_id}/reserve/{task.plan.plan_version}"
+        key = reserve_key(task.order_id, task.plan)
         try:
             reservation_id = self._reserver.reserve(
                 Ask(task.order_id, task.plan, key, at, replaces=task.replaces),
@@ -116,8 +130,11 @@ class ReserveActivities:
     def free(self, task: FreeTask) -> None:
         """Give reserved units and their capacity back."""
         units = [(x.reservation_id, x.node_id, x.line_id, x.quantity) for x in task.units]
+        kept_until = now() + KEPT_FOR_NEXT_PLAN if task.planned_again else None
         with transaction(self._engine) as session:
-            reservations.free_reserved(session, task.order_id, units, key=task.key, now=now())
+            reservations.free_reserved(
+                session, task.order_id, units, key=task.key, now=now(), kept_until=kept_until
+            )
             write_order(session, task)
 
     @activity.defn(name="expire_holds", no_thread_cancel_exception=True)

@@ -1,11 +1,16 @@
 """Route: which nodes serve the units still open, under the order's pinned policy."""
 
+from collections.abc import Iterable
+
+from sqlalchemy.orm import Session
 from temporalio import activity
 
 from activities.context import Context
-from activities.kernel import decide_for, keep_decision, number_for
+from activities.kernel import Decided, Numbered, decide_for, keep_decision, number_for, reserve_key
 from activities.orders import OrderTask
 from activities.recording import now
+from domain.errors import ShortageError
+from domain.orders import Order
 from domain.planning import Wanted
 from domain.plans import Plan
 from domain.routing.decision import Exclusion, Purpose
@@ -13,9 +18,15 @@ from domain.values import Id, Model, UtcTime
 from store import drift, orders, reservations
 from store.engine import reading, transaction
 
+REFUSED = "refused at reserve"
+"""Reason of the exclusions that an earlier plan of the same round met."""
+MOST_TRIES = 5
+MOST_LINES_AT_ONCE = 14
+"""Of more lines deciding may take seconds, in which nobody else could write."""
+
 
 class RouteTask(OrderTask):
-    """Units to plan by line id; exclusions are refusals the snapshot may not know yet."""
+    """Units to plan by line id; exclusions are what must not be asked, or has just refused."""
 
     units: dict[str, int]
     plan_version: int
@@ -42,29 +53,95 @@ class RouteActivities:
     def route(self, task: RouteTask) -> Plan:
         """Decide the nodes; what no node can serve is named in the plan's `missing`.
 
-        The plan has a higher number than asked for where that one stands for something else.
+        The plan has a higher number than asked for where that one stands for something else. After
+        a refusal it is taken as soon as it is made, so that what is sold out meanwhile at one node
+        after the other does not refuse the order again and again; reserving it is then a repeat.
         """
+        was_refused = any(x.reason == REFUSED for x in task.exclusions)
+        if was_refused and len(task.units) <= MOST_LINES_AT_ONCE:
+            plan = self._settled(task)
+            if plan is not None:
+                return plan
         with reading(self._engine) as session:
             order = orders.load_order(session, task.order_id, task.version)
-            asked = task.model_dump(mode="json", include={"units", "exclusions", "version"})
-            number = number_for(session, task.order_id, task.plan_version, asked)
-            wanted = Wanted(
-                request_id=number.decision_id,
-                purpose=Purpose.REROUTE if task.rerouted else Purpose.ROUTE,
-                units=task.units,
-                exclusions=task.exclusions,
-                promised_deliver_by=task.promised_deliver_by,
-            )
-            decided = decide_for(session, order, wanted, task.routing_policy, now())
+            number = _number(session, task)
+            decided = _decide(session, order, task, number, task.exclusions)
         with transaction(self._engine) as session:
-            plan = keep_decision(session, decided, number.plan_version, now())
-            option = decided.decision.plan
-            if option is not None:
-                drift.keep_drift(session, order, plan.decision_id, plan.plan_version, option, now())
-            return plan
+            return _keep(session, order, decided, number)
+
+    def _settled(self, task: RouteTask) -> Plan | None:
+        """A plan that is decided and reserved in one transaction; None when others were quicker."""
+        # What refused before is there as the database has it now: fewer units are not none.
+        others = tuple(x for x in task.exclusions if x.reason != REFUSED)
+        exclusions = others
+        refused = {(x.node_id, x.sku) for x in task.exclusions if x.reason == REFUSED}
+        for _ in range(MOST_TRIES):
+            try:
+                with transaction(self._engine) as session:
+                    return _decide_and_reserve(session, task, exclusions)
+            except ShortageError as shortage:
+                refused |= {(node_id, sku or None) for node_id, sku in shortage.short}
+                exclusions = (*others, *_masks(refused))
+        return None
 
     @activity.defn(name="load_plan", no_thread_cancel_exception=True)
     def load_plan(self, task: LoadPlanTask) -> Plan:
         """Load the plan that now holds the order's reservation."""
         with reading(self._engine) as session:
             return reservations.load_plan(session, task.order_id, task.plan_version)
+
+
+def _masks(refused: Iterable[tuple[str, str | None]]) -> tuple[Exclusion, ...]:
+    ordered = sorted(refused, key=lambda place: (place[0], place[1] or ""))
+    return tuple(Exclusion(node_id=node, sku=sku, reason=REFUSED) for node, sku in ordered)
+
+
+def _number(session: Session, task: RouteTask) -> Numbered:
+    asked = task.model_dump(mode="json", include={"units", "exclusions", "version"})
+    return number_for(session, task.order_id, task.plan_version, asked)
+
+
+def _decide(
+    session: Session,
+    order: Order,
+    task: RouteTask,
+    number: Numbered,
+    exclusions: tuple[Exclusion, ...],
+) -> Decided:
+    wanted = Wanted(
+        request_id=number.decision_id,
+        purpose=Purpose.REROUTE if task.rerouted else Purpose.ROUTE,
+        units=task.units,
+        exclusions=exclusions,
+        promised_deliver_by=task.promised_deliver_by,
+    )
+    return decide_for(session, order, wanted, task.routing_policy, now())
+
+
+def _keep(session: Session, order: Order, decided: Decided, number: Numbered) -> Plan:
+    plan = keep_decision(session, decided, number.plan_version, now())
+    option = decided.decision.plan
+    if option is not None:
+        drift.keep_drift(session, order, plan.decision_id, plan.plan_version, option, now())
+    return plan
+
+
+def _decide_and_reserve(
+    session: Session, task: RouteTask, exclusions: tuple[Exclusion, ...]
+) -> Plan:
+    number = _number(session, task)
+    if number.kept is not None:
+        return number.kept  # the answer to an earlier attempt was lost
+    order = orders.load_order(session, task.order_id, task.version)
+    plan = _keep(session, order, _decide(session, order, task, number, exclusions), number)
+    if plan.fulfillments:
+        forgotten = range(task.plan_version, number.plan_version)
+        reservations.reserve_plan(
+            session,
+            task.order_id,
+            plan,
+            key=reserve_key(task.order_id, plan),
+            now=now(),
+            replaces=[f"{task.order_id}-r{version}" for version in forgotten],
+        )
+    return plan

@@ -24,7 +24,7 @@ with workflow.unsafe.imports_passed_through():
         Reserved,
         ReserveTask,
     )
-    from activities.route import LoadPlanTask, RouteActivities, RouteTask
+    from activities.route import REFUSED, LoadPlanTask, RouteActivities, RouteTask
     from domain.events import Replanned, SupplyGranted
     from domain.fulfillments import FulfillmentLine, FulfillmentOrder
     from domain.orders import PaymentStatus
@@ -112,8 +112,7 @@ class Planning:
             if not short:
                 break
             refused += [
-                Exclusion(node_id=node, sku=sku or None, reason="refused at reserve")
-                for node, sku in short
+                Exclusion(node_id=node, sku=sku or None, reason=REFUSED) for node, sku in short
             ]
         await self._wait_for_supply()
         return True

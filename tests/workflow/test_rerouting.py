@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from sqlalchemy.orm import Session
 
-from domain.errors import ShortageError
 from domain.events import LineFact, ShortReason
 from domain.plans import Plan
 from integrations.node_system import CancelReplyOutcome
 from store import reservations
-from store.engine import reading
+from store.engine import reading, transaction
+from store.feeds import TillSale, sell_at_till
 from store.reserver import Reserver
 from store.reserving import Ask
 from tests.replay import record
@@ -31,7 +31,9 @@ async def test_stock_sold_between_routing_and_reserving_is_masked_and_routed_aga
     def sold_out_once(reserver: Reserver, ask: Ask, then: Callable[[Session], None]) -> str:
         if not refused:
             refused.append(ask.plan)
-            raise ShortageError("gone", short=(("dc-1", "TEA"),))
+            sale = TillSale(node_id="dc-1", sku="TEA", quantity=2, sold_at=ask.now)
+            with transaction(world.engine) as session:
+                sell_at_till(session, sale, key="sold", now=ask.now)
         return real(reserver, ask, then)
 
     monkeypatch.setattr(Reserver, "reserve", sold_out_once)
@@ -41,7 +43,7 @@ async def test_stock_sold_between_routing_and_reserving_is_masked_and_routed_aga
     assert [x.node_id for x in refused[0].fulfillments] == ["dc-1"]
     assert [x.node_id for x in world.page().fulfillments] == ["dc-2"]
     assert world.page().plan_version == 2
-    assert world.sellable() == {"dc-1": 2}
+    assert world.sellable() == {}
     assert "Reserved at dc-1" not in world.story()
     assert "Not reserved, gone meanwhile: TEA at dc-1" in world.story()
     # when
