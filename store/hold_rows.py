@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy.orm import Session
 
-from store.driver import Sql, assign, delete, fetch, given, moment, write
+from store.driver import Sql, assign, delete, fetch, given, insert, moment, write
 from store.ledger import Cause
 from store.shelf import Place, Shelf
 
@@ -52,6 +52,28 @@ _EXPIRED_AT = given(
     {"sku": "text", "node_id": "text", "at": "time"},
     locking=" FOR UPDATE OF h SKIP LOCKED",
 )
+_KEEP = insert(
+    "cart_holds",
+    {
+        "hold_id": "text",
+        "channel": "text",
+        "order_id": "text",
+        "expires_at": "time",
+        "ended": "text",
+    },
+)
+LINES = insert(
+    "hold_lines",
+    {
+        "hold_id": "text",
+        "line_id": "text",
+        "node_id": "text",
+        "sku": "text",
+        "wanted": "bigint",
+        "quantity": "bigint",
+        "counted": "boolean",
+    },
+)
 _ENDED = assign("cart_holds", {"hold_id": "text"}, {"ended": "text"})
 _DELETE = delete("hold_lines", "hold_id")
 _DELETE_AT = delete("hold_lines", "hold_id", "node_id", "sku")
@@ -76,6 +98,20 @@ def endings(ended: Mapping[str, str]) -> tuple[tuple[Sql, Sequence[Mapping[str, 
     """Statements that end holds (hold id -> why) whose units were given back."""
     rows = [{"hold_id": hold_id, "ended": why} for hold_id, why in sorted(ended.items())]
     return (_ENDED, rows), (_DELETE, rows)
+
+
+def keep(
+    session: Session, hold_id: str, order_id: str, lines: Sequence[HoldLine], until: datetime
+) -> None:
+    """Make a hold of the order's of units that were moved into `held` already."""
+    head = {
+        "hold_id": hold_id,
+        "channel": "",
+        "order_id": order_id,
+        "expires_at": moment(until),
+        "ended": None,
+    }
+    write(session, (_KEEP, [head]), (LINES, [line._asdict() for line in lines]))
 
 
 def give_back(shelf: Shelf, lines: Sequence[HoldLine], now: datetime) -> None:

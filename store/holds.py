@@ -17,9 +17,10 @@ from domain.plans import TimelineEntry
 from domain.values import Id, Model, Quantity, UtcTime
 from store import timeline
 from store.columns import changed, query, statement
-from store.driver import Sql, fetch, insert, write
+from store.driver import Sql, fetch, write
 from store.engine import is_sqlite
 from store.hold_rows import (
+    LINES,
     OF_ORDERS,
     SEEN_OF_ORDERS,
     HoldLine,
@@ -39,18 +40,6 @@ _HEAD = statement(
     "INSERT INTO cart_holds (hold_id, channel, expires_at)"
     " VALUES (:hold_id, :channel, :expires_at)",
     "cart_holds",
-)
-_LINES = insert(
-    "hold_lines",
-    {
-        "hold_id": "text",
-        "line_id": "text",
-        "node_id": "text",
-        "sku": "text",
-        "wanted": "bigint",
-        "quantity": "bigint",
-        "counted": "boolean",
-    },
 )
 _READ = "SELECT * FROM cart_holds WHERE hold_id = :hold_id"
 _READ_HEAD = query(_READ, "cart_holds")
@@ -147,7 +136,7 @@ def hold(
     expires_at = now + lasting
     rows = _take(session, hold_id, wanted, channel, partial, now)
     session.execute(_HEAD, {"hold_id": hold_id, "channel": channel, "expires_at": expires_at})
-    write(session, (_LINES, rows))
+    write(session, (LINES, rows))
     return load(session, hold_id)
 
 

@@ -1,6 +1,6 @@
 """What orders take from stock and capacity, and give back: all of it, or nothing, and once."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Literal
@@ -17,6 +17,7 @@ from store.counts import RECOUNT, recounted_changes
 from store.engine import is_sqlite
 from store.fulfillments import add_fulfillments
 from store.granting import grant_all
+from store.hold_rows import HoldLine, keep
 from store.ledger import SET_ASIDE, Cause, Changes, lock_positions
 from store.operations import claim, finish, forget
 from store.reservation_rows import ReservationRow as _Row
@@ -81,9 +82,18 @@ _COOL_OFFS = query(
 
 
 def free_reserved(
-    session: Session, order_id: str, units: Iterable[Units], *, key: str, now: datetime
+    session: Session,
+    order_id: str,
+    units: Iterable[Units],
+    *,
+    key: str,
+    now: datetime,
+    kept_until: datetime | None = None,
 ) -> None:
     """Give back stock and capacity of units that are reserved and not yet released.
+
+    With `kept_until` the stock is held for the order from the same moment: its next plan takes what
+    it needs of it and frees the rest, and whatever is left at that time is sellable.
 
     Raises ConflictError when fewer are reserved, UnknownReferenceError when there is no such
     reservation; the caller's transaction must then roll back.
@@ -97,7 +107,27 @@ def free_reserved(
         reservation_id = f"{order_id}-r{source}" if isinstance(source, int) else source
         _count_up(wanted, (reservation_id, line_id, node_id), quantity)
     rows = locked_reservations(session, {reservation_id for reservation_id, _, _ in wanted})
-    _free(session, order_id, rows, wanted, Cause(key, now, "free", order_id))
+    cause = Cause(key, now, "free", order_id)
+    held = {} if kept_until is None else _held(rows, wanted)
+    _free(session, order_id, rows, wanted, cause, held)
+    if kept_until is not None:
+        lines = [
+            HoldLine(key, order_id, node_id, line_id, sku, quantity, quantity, counted)
+            for (node_id, line_id, sku, counted), quantity in sorted(held.items())
+        ]
+        keep(session, key, order_id, lines, kept_until)
+
+
+def _held(
+    rows: Sequence[_Row], wanted: Mapping[tuple[str, str, str], int]
+) -> dict[tuple[str, str, str, bool], int]:
+    """Units by (node, line, SKU, counted) of rows and places as `_free` takes them."""
+    held: dict[tuple[str, str, str, bool], int] = {}
+    for row in rows:
+        units = wanted.get((row.reservation_id, row.line_id, row.node_id), 0)
+        if units:
+            _count_up(held, (row.node_id, row.line_id, row.sku, row.counted), units)
+    return held
 
 
 def give_back_plan(
@@ -336,7 +366,9 @@ def _free(
     rows: Sequence[_Row],
     wanted: dict[tuple[str, str, str], int],
     cause: Cause,
+    held: Mapping[tuple[str, str, str, bool], int],
 ) -> None:
+    """Give the wanted units back, but for those in `held`, which stay set aside."""
     by_place = {(row.reservation_id, row.line_id, row.node_id): row for row in rows}
     for place, quantity in wanted.items():
         row = by_place.get(place)
@@ -351,6 +383,9 @@ def _free(
                 f" {row.node_id}: cannot free {quantity}"
             )
     changes, back = free_units(rows, wanted)
+    for (node_id, _, sku, counted), quantity in held.items():
+        if counted:
+            ledger.add(changes, node_id, sku, "held", quantity)
     update_rows(session, rows)
     ledger.apply(session, changes, cause)
     give_back_capacity(session, back)

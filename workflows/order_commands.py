@@ -295,7 +295,13 @@ class Commands:
         for unit in freed:
             state.book.move(unit.line_id, Bucket.RESERVED, target, unit.quantity)
         rows = [(f"{x.reservation_id}/{x.node_id}/{x.line_id}", x.quantity) for x in freed]
-        task = FreeTask(**core.written(), key=state.key_of("free", rows), units=tuple(freed))
+        may_plan = not state.approvals_left or core.facts.hold_stock_during_approval
+        task = FreeTask(
+            **core.written(),
+            key=state.key_of("free", rows),
+            units=tuple(freed),
+            planned_again=target is Bucket.OPEN and may_plan,
+        )
         await core.call(
             ReserveActivities.free,
             task,

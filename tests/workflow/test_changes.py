@@ -202,6 +202,58 @@ async def test_a_new_address_before_release_is_planned_again(world: World) -> No
     world.nothing_is_astray()
 
 
+@pytest.mark.parametrize("change", ["address", "version"])
+async def test_nobody_gets_the_units_of_an_order_that_is_just_planned_again(
+    world: World, change: str
+) -> None:
+    # given: an order that has all there is
+    world.prepare()
+    world.stock(dc_1__TEA=2)
+    order = await world.reserved(document())
+    # when: it changes, and everything stops between giving its plan up and the next
+    world.refusals["route"] = "no worker"
+    if change == "address":
+        await move(world, order)
+    else:
+        moved = [{"id": "1", "address": NEW_HOME}]
+        await amend(world, 2, 2, ship_groups=moved)
+    await world.until(lambda: world.page().attention is not None, "the route step is parked")
+    # then
+    assert world.quantities() == {"1": {"open": 2}}
+    assert world.position("dc-1").held == 2
+    assert world.sellable() == {}
+    # when
+    del world.refusals["route"]
+    await world.choose(order, "route-1", "retry")
+    await world.until_planned(version=2)
+    # then
+    assert world.quantities() == {"1": {"reserved": 2}}
+    assert (world.position("dc-1").held, world.position("dc-1").reserved) == (0, 2)
+    await world.cancel(order)
+    assert await world.result(order) == ("cancelled", 0, 2)
+    assert world.sellable() == {"dc-1": 2}
+    world.nothing_is_astray()
+
+
+async def test_an_order_that_shrinks_to_nothing_while_it_is_planned_again_keeps_nothing(
+    world: World,
+) -> None:
+    # given
+    world.prepare()
+    world.stock(dc_1__TEA=2)
+    order = await world.reserved(document())
+    world.refusals["route"] = "no worker"
+    await move(world, order)
+    await world.until(lambda: world.page().attention is not None, "the route step is parked")
+    # when
+    del world.refusals["route"]
+    await world.cancel(order)
+    # then
+    assert await world.result(order) == ("cancelled", 0, 2)
+    assert world.sellable() == {"dc-1": 2}
+    world.nothing_is_astray()
+
+
 async def test_a_node_takes_a_new_address_until_the_label_is_bought(world: World) -> None:
     # given
     world.prepare()

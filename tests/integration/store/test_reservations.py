@@ -4,7 +4,7 @@ from sqlalchemy import Engine
 from domain.errors import ConflictError, ShortageError, UnknownReferenceError
 from domain.plans import Plan
 from domain.routing.decision import Exclusion
-from store import capacity, inventory, reservations
+from store import capacity, holds, inventory, reservations
 from store.engine import reading, transaction
 from tests.integration.store.builders import (
     DATE,
@@ -159,6 +159,56 @@ def test_freed_units_and_capacity_can_be_used_again(engine: Engine) -> None:
     assert used(engine, "A") == used(engine, "B") == (0, 0)
     assert state(engine, "W-1") == "freed"
     reserve(engine, "W-1", a_plan(("A", "1", "X", 5), version=2))
+
+
+def free_for_next_plan(engine: Engine, order_id: str, *units: reservations.Units) -> None:
+    with transaction(engine) as session:
+        reservations.free_reserved(
+            session, order_id, units, key=f"{order_id}/free/1", now=NOW, kept_until=at(15)
+        )
+
+
+def test_units_freed_for_an_orders_next_plan_are_nobody_elses_until_it_is_taken(
+    engine: Engine,
+) -> None:
+    a_world(engine, {("A", "X"): 5, ("B", "X"): 5})
+    reserve(engine, "W-1", a_plan(("A", "1", "X", 3), ("A", "2", "X", 2)))
+    # when: twice, as an attempt whose answer was lost
+    for _ in range(2):
+        free_for_next_plan(engine, "W-1", (1, "A", "1", 3), (1, "A", "2", 2))
+    # then
+    assert filled(engine, "A", "X") == {"usable": 5, "held": 5}
+    assert used(engine, "A") == (0, 0)
+    assert state(engine, "W-1") == "freed"
+    with reading(engine) as session:
+        assert holds.own_units(session, "W-1") == {"X": {"A": 5}}
+    before = everything(engine)
+    with pytest.raises(ShortageError):
+        reserve(engine, "W-2", a_plan(("A", "1", "X", 1)))
+    assert everything(engine) == before
+    # when: the next plan needs fewer of them
+    reserve(engine, "W-1", a_plan(("A", "1", "X", 2), ("B", "2", "X", 1), version=2))
+    # then
+    assert filled(engine, "A", "X") == {"usable": 5, "reserved": 2}
+    assert filled(engine, "B", "X") == {"usable": 5, "reserved": 1}
+    assert reserve(engine, "W-2", a_plan(("A", "1", "X", 3))) == "W-2-r1"
+    assert sound(engine)
+
+
+def test_units_kept_for_a_next_plan_that_never_comes_are_sellable_after_a_while(
+    engine: Engine,
+) -> None:
+    a_world(engine, {("A", "X"): 5})
+    reserve(engine, "W-1", a_plan(("A", "1", "X", 5)))
+    free_for_next_plan(engine, "W-1", (1, "A", "1", 2))
+    assert filled(engine, "A", "X") == {"usable": 5, "held": 2, "reserved": 3}
+    # when
+    with transaction(engine) as session:
+        assert holds.expire(session, now=at(14)) == 0
+        assert holds.expire(session, now=at(15)) == 1
+    # then
+    assert filled(engine, "A", "X") == {"usable": 5, "reserved": 3}
+    assert sound(engine)
 
 
 @pytest.mark.parametrize(
