@@ -9,6 +9,7 @@ from temporalio.common import VersioningBehavior
 from workflows.fulfillment_core import FulfillmentCore
 from workflows.fulfillment_node import ConfirmedCancel, ExpiredPickup, Fact, NodeWork
 from workflows.messages import (
+    Answer,
     ChangeAddress,
     FulfillmentCancel,
     FulfillmentInput,
@@ -19,7 +20,7 @@ from workflows.messages import (
     Resume,
 )
 from workflows.order_details import fulfillment_details
-from workflows.reactor import Deadline, StepAbandonedError
+from workflows.reactor import Deadline, StepAbandonedError, refuse
 from workflows.step_keys import revision_after, step_key
 
 with workflow.unsafe.imports_passed_through():
@@ -58,6 +59,7 @@ class FulfillmentWorkflow:
         self._node = NodeWork(self._core, self._facts)
         self._trouble: str | None = None
         self._done: dict[str, int] = {}
+        self._answers: dict[str, Answer] = {}
 
     @workflow.run
     async def run(self, _: FulfillmentInput) -> FulfillmentResult:
@@ -328,11 +330,32 @@ class FulfillmentWorkflow:
 
     @workflow.signal(description="Answer a step that waits for a person")
     def resume(self, resume: Resume) -> None:
-        """Take a choice; one that does not fit changes nothing."""
+        """Take a choice; one that does not fit, or was answered before, changes nothing."""
+        if resume.request_id not in self._answers:
+            self._resume(resume)
+
+    def _resume(self, resume: Resume) -> str | None:
         refusal = self._core.resume_with(resume)
         if refusal is not None:
             self._core.note("resume", f"resume refused: {refusal}")
         self._core.wake()
+        return refusal
+
+    @workflow.update(description="Answer a step that waits, and learn whether the choice fits")
+    async def resume_and_answer(self, resume: Resume) -> Answer:
+        """Take a choice, once."""
+        known = self._answers.get(resume.request_id)
+        if known is None:
+            refusal = self._resume(resume)
+            text = f"A person chose {resume.choice.value}" if refusal is None else refusal
+            known = Answer(request_id=resume.request_id, done=refusal is None, text=text)
+            self._answers[resume.request_id] = known
+        return known
+
+    @resume_and_answer.validator
+    def _check_resume(self, resume: Resume) -> None:
+        is_known = resume.request_id in self._answers
+        refuse(None if is_known else self._core.why_not_resume(resume))
 
     @workflow.signal(description="The destination changed")
     def change_address(self, command: ChangeAddress) -> None:
