@@ -75,6 +75,7 @@ class _Request:
     content: bytes | None
     headers: Mapping[str, str]
     also_accept: Collection[int]
+    list_as: str | None
     connection_id: str
     guard: Guard | None
 
@@ -126,6 +127,7 @@ def call(
     form: Mapping[str, str] | None = None,
     headers: Mapping[str, str] | None = None,
     also_accept: Collection[int] = (),
+    list_as: str | None = None,
     connection_id: str | None = None,
     attempts: int = ATTEMPTS,
     sleep: Callable[[float], None] = time.sleep,
@@ -136,7 +138,8 @@ def call(
     `LONGEST_WAIT` seconds is waited out. So the request must be idempotent, or `attempts` 1.
     With a `connection_id` the limits that the connection announces are kept before they bite, and
     one that fails again and again is left alone for a while. `also_accept` are statuses beside 2xx
-    that the caller wants to read itself, such as 404.
+    that the caller wants to read itself, such as 404. An answer that is a JSON array is given as an
+    object that holds it under `list_as`; without that name it makes no sense.
     Raises OutsideUnavailableError (with `retry_after`) when the other side cannot be reached, is
     overloaded or failed, and RefusedError with its own message when it understood and said no.
     """
@@ -146,6 +149,7 @@ def call(
         content=urlencode(form).encode() if form else None if body is None else to_json(body),
         headers=_headers(headers or {}, is_form=form is not None, has_body=body is not None),
         also_accept=also_accept,
+        list_as=list_as,
         connection_id=connection_id or "",
         guard=guard_of(client, connection_id) if connection_id else None,
     )
@@ -286,6 +290,8 @@ def _object(response: httpx.Response, request: _Request) -> dict[str, Any]:
         body = None
     if isinstance(body, dict):
         return body
+    if isinstance(body, list) and request.list_as is not None:
+        return {request.list_as: body}
     if response.is_success:
         raise OutsideUnavailableError(
             f"{request.where} answered {response.status_code} without a JSON object:"

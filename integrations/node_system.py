@@ -5,7 +5,7 @@ from typing import Protocol
 
 from pydantic import Field
 
-from domain.events import NodeEvent
+from domain.events import CarrierEvent, NodeEvent
 from domain.fulfillments import FulfillmentOrder, Package, PackageLine
 from domain.orders import Address
 from domain.values import Count, Id, Model, Text
@@ -90,6 +90,13 @@ class NodeSystem(Protocol):
 
     def events_of(self, fulfillment_id: str) -> tuple[NodeEvent, ...]:
         """All the node has reported of an order so far, oldest first: for webhooks that got lost.
+
+        Raises UnknownReferenceError when the node does not know the order.
+        """
+        ...
+
+    def reports(self, fulfillment_id: str) -> tuple[NodeEvent | CarrierEvent, ...]:
+        """`events_of`, and where the node ships itself its parcels' steps, each by the same id.
 
         Raises UnknownReferenceError when the node does not know the order.
         """

@@ -158,6 +158,10 @@ class ReferenceNodeSystem(ReferenceApi):
         events = _listed(reply.body, "events")
         return understood(lambda: tuple(node_event(event) for event in events))
 
+    def reports(self, fulfillment_id: str) -> tuple[NodeEvent | CarrierEvent, ...]:
+        """See NodeSystem.reports."""
+        return self.events_of(fulfillment_id)
+
 
 class ReferenceThirdPartyWarehouse(ReferenceNodeSystem):
     """A third-party warehouse: a node system that also tracks its own parcels."""

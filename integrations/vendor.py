@@ -9,7 +9,15 @@ import httpx
 from domain.events import CarrierEvent, NodeEvent
 from domain.network import Connection
 
-Event = NodeEvent | CarrierEvent
+
+@dataclass(frozen=True)
+class NewsOf:
+    """A webhook that tells only which fulfillment has news: what they are, its system is asked."""
+
+    fulfillment_id: str
+
+
+Event = NodeEvent | CarrierEvent | NewsOf
 Headers = Mapping[str, str]
 Secrets = Mapping[str, str]
 """Secrets by the name of their environment variable, such as `os.environ`."""
@@ -30,5 +38,7 @@ class Vendor(Generic[Client]):
     verify: Verify
     translate: Translate
     is_polled: bool = False
-    """Whether a carrier's parcels are asked for now and again, since webhooks get lost or are none.
-    """
+    """Whether parcels, or a node's work, are asked for now and again: webhooks get lost,
+    or there are none."""
+    tells_stock: bool = False
+    """Whether the client is a StockSource, whose stock is read now and again."""

@@ -25,6 +25,7 @@ from domain.plans import TimelineEntry
 from domain.process_policy import Timings
 from domain.stages import Stage
 from integrations.errors import QuarantineError
+from integrations.vendor import Event, NewsOf
 from integrations.webhooks import translate
 from starter.api.links import fulfillment_workflow_of, workflow_of
 from starter.intake import Capture, Known, Reference
@@ -53,6 +54,8 @@ MOST_ATTEMPTS_AT_A_DOCUMENT = 10
 """After so many failures a webhook or capture is put aside; doms's own signals never are."""
 TRACKED = "tracked"
 """The name of a kept parcel's event that a carrier was asked for, not told by webhook."""
+REPORTED = "reported"
+"""The name of a kept report that a node's system was asked for."""
 _LINES_SHOWN = 20
 
 
@@ -218,6 +221,8 @@ class Preparer:
                 raise QuarantineError(
                     f"'{event.fulfillment_id}' is not run by '{connection.connection_id}'"
                 )
+            if isinstance(event, NewsOf):
+                continue  # Its system is asked what they are.
             if isinstance(event, CarrierEvent) and _is_no_news(event, record):
                 notes.append((record.order.order_id, _tracking_note(event)))
             else:
@@ -323,15 +328,15 @@ def _details(order: Order) -> str:
     return "\n".join([f"**{order.total} {order.currency}**, version {order.version}", *lines])
 
 
-def _told(connection: Connection, row: Message) -> tuple[NodeEvent | CarrierEvent, ...]:
+def _told(connection: Connection, row: Message) -> tuple[Event, ...]:
+    if row.name == REPORTED:
+        return (NodeEvent.model_validate(row.payload),)
     if row.name == TRACKED:
         return (CarrierEvent.model_validate(row.payload),)
     return translate(connection, row.body or b"")
 
 
-def _fulfillment_of(
-    session: Session, event: NodeEvent | CarrierEvent, connection_id: str
-) -> FulfillmentRecord:
+def _fulfillment_of(session: Session, event: Event, connection_id: str) -> FulfillmentRecord:
     """The fulfillment it is about, by reference or tracking number. Raises QuarantineError."""
     fulfillment_id: str | None = event.fulfillment_id
     try:

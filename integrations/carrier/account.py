@@ -4,19 +4,16 @@ from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 from hashlib import sha256
-from typing import Any, TypeVar
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from domain.errors import RefusedError
 from domain.events import CarrierEvent, CarrierStatus
 from domain.money import CountryCode
-from domain.network import Connection
 from domain.orders import Address, ServiceLevel
 from domain.values import Id, Text
 from integrations.carrier.port import ShipmentRequest
-from integrations.reading import problems
-from integrations.vendor import Secrets
 
 _GRAMS_PER_OUNCE = Decimal("28.349523125")
 _MILLIMETRES_PER_INCH = Decimal("25.4")
@@ -55,28 +52,6 @@ class CarrierSettings(BaseModel):
                 f" or settings.senders.{node_id}"
             )
         return found
-
-
-Settings = TypeVar("Settings", bound=CarrierSettings)
-
-
-def settings_of(connection: Connection, model: type[Settings]) -> Settings:
-    """The connection's settings. Raises ValueError naming what is wrong."""
-    if not connection.base_url:
-        raise ValueError(f"connection {connection.connection_id}: base_url is empty")
-    try:
-        return model.model_validate(connection.settings)
-    except ValidationError as bad:
-        raise ValueError(
-            f"connection {connection.connection_id}: settings: {problems(bad)}"
-        ) from bad
-
-
-def secret_of(connection: Connection, secrets: Secrets, name: str) -> str:
-    """The secret in that variable. Raises ValueError when it is not set."""
-    if not secrets.get(name):
-        raise ValueError(f"connection {connection.connection_id}: set the variable {name}")
-    return secrets[name]
 
 
 def receiver_of(request: ShipmentRequest) -> Address:

@@ -1,5 +1,8 @@
-from integrations.threepl import reference
+from integrations.threepl import reference, shipbob
 from integrations.threepl.port import ThirdPartyWarehouse
 from integrations.vendor import Vendor
 
-VENDORS: dict[str, Vendor[ThirdPartyWarehouse]] = {"reference": reference.VENDOR}
+VENDORS: dict[str, Vendor[ThirdPartyWarehouse]] = {
+    "reference": reference.VENDOR,
+    "shipbob": shipbob.VENDOR,
+}

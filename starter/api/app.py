@@ -16,7 +16,7 @@ from temporalio.client import Client
 
 from config.settings import Settings
 from domain.routing.solve import warm
-from integrations.registry import Carriers
+from integrations.registry import Carriers, NodeSystems
 from starter.answers import Answers
 from starter.api import (
     commands,
@@ -41,9 +41,11 @@ from starter.auth import Gatekeeper
 from starter.dispatcher import Dispatcher
 from starter.intake import Capture, Intake, Reference
 from starter.learned_dates import LearnedReader
+from starter.node_poll import NodePoll
 from starter.parcel_poll import ParcelPoll
 from starter.promise_records import PromiseRecords
 from starter.stock_keeping import StockKeeper
+from starter.stock_poll import StockPoll
 from starter.sweeper import Sweeper
 from store.following import Following
 
@@ -77,6 +79,7 @@ def create_app(
     dispatcher = Dispatcher(settings, engine, reference, capture, wakeup, clock)
     following = Following(engine, clock)
     answers = Answers(connect, lambda: dispatcher.reaches_temporal)
+    nodes_poll = NodePoll(engine, NodeSystems(os.environ), wakeup.set, clock)
     services = Services(
         settings=settings,
         engine=engine,
@@ -91,6 +94,7 @@ def create_app(
         answers=answers,
         temporal_ready=lambda: dispatcher.reaches_temporal,
         learned=LearnedReader(engine).current,
+        news_of=nodes_poll.news_of,
     )
     app = FastAPI(
         title="doms",
@@ -98,7 +102,7 @@ def create_app(
         description="Distributed order management: orders, promises, stock and node work.",
         docs_url=None,
         redoc_url=None,
-        lifespan=_lifespan(services, dispatcher, wakeup, connect),
+        lifespan=_lifespan(services, dispatcher, wakeup, nodes_poll, connect),
     )
     app.state.services = services
     app.add_middleware(RequestMetrics)
@@ -128,7 +132,11 @@ Lifespan = Callable[[FastAPI], Any]
 
 
 def _lifespan(
-    services: Services, dispatcher: Dispatcher, wakeup: Wakeup, connect: Connect | None
+    services: Services,
+    dispatcher: Dispatcher,
+    wakeup: Wakeup,
+    nodes_poll: NodePoll,
+    connect: Connect | None,
 ) -> Lifespan:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -141,7 +149,9 @@ def _lifespan(
                 sweeper = Sweeper(settings, engine, wakeup.set, clock)
                 keeper = StockKeeper(engine, wakeup.set, clock)
                 poll = ParcelPoll(engine, Carriers(os.environ), wakeup.set, clock)
-                for run in (dispatcher.run, sweeper.run, keeper.run, poll.run):
+                stock = StockPoll(engine, wakeup.set, clock)
+                runs = (dispatcher, sweeper, keeper, poll, nodes_poll, stock)
+                for run in (x.run for x in runs):
                     task = asyncio.create_task(_keep_running(run, connect))
                     stack.push_async_callback(_stop, task)
             yield

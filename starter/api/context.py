@@ -47,6 +47,8 @@ class Services:
     temporal_ready: Callable[[], bool] = field(default=lambda: False)
     learned: Callable[[], LearnedDates | None] = field(default=lambda: None)
     """Delivery dates as learned last."""
+    news_of: Callable[[str], None] = field(default=lambda _: None)
+    """Has a fulfillment's node asked for its news."""
 
 
 def services_of(request: Request) -> Services:

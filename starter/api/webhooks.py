@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse, Response
 
 from domain.network import Connection, ConnectionClass
 from integrations.errors import BadSignatureError, QuarantineError
+from integrations.vendor import Event, NewsOf
 from integrations.webhooks import translate, verify
 from starter.api.context import PathId, Services, TheCaller, TheServices, read_body, services_of
 from starter.api.links import fulfillment_workflow_of
@@ -37,7 +38,8 @@ def _receive(connection_id: str, request: Request, raw: bytes) -> Response:
         delivery_id = verify(connection, secret_of(services, connection), headers, raw)
     except BadSignatureError as error:
         raise ProblemError(401, str(error)) from error
-    stream, reason = _stream_of(connection, raw)
+    events, reason = _told(connection, raw)
+    stream = fulfillment_workflow_of(events[0].fulfillment_id) if events else None
     with transaction(services.engine) as session:
         message_id, is_new = inbox.put(
             session,
@@ -54,6 +56,9 @@ def _receive(connection_id: str, request: Request, raw: bytes) -> Response:
             inbox.quarantine(session, message_id, reason)
     if is_new and reason is None:
         services.wake()
+        for event in events:
+            if isinstance(event, NewsOf):
+                services.news_of(event.fulfillment_id)
     body = {"status": "accepted", "message_id": message_id, "duplicate": not is_new}
     if reason is not None:
         body |= {"status": "quarantined", "reason": reason}
@@ -73,13 +78,12 @@ def secret_of(services: Services, connection: Connection) -> str | None:
     return own or services.settings.webhook_secret
 
 
-def _stream_of(connection: Connection, raw: bytes) -> tuple[str | None, str | None]:
-    """The fulfillment it is about, so that its events stay in order; or why nobody can tell."""
+def _told(connection: Connection, raw: bytes) -> tuple[tuple[Event, ...], str | None]:
+    """What it tells, so that a fulfillment's events stay in order; or why nobody can tell."""
     try:
-        events = translate(connection, raw)
+        return translate(connection, raw), None
     except QuarantineError as error:
-        return None, str(error)
-    return (fulfillment_workflow_of(events[0].fulfillment_id) if events else None), None
+        return (), str(error)
 
 
 @router.get("/quarantine")

@@ -20,13 +20,12 @@ from integrations.carrier.account import (
     ounces,
     own_names,
     receiver_of,
-    secret_of,
-    settings_of,
 )
 from integrations.carrier.easypost.tracking import tracker_events
 from integrations.carrier.port import Label, Rate, ShipmentRequest, VoidOutcome
 from integrations.http import Reply, call
 from integrations.reading import understood
+from integrations.settings import secret_of, settings_of
 from integrations.vendor import Secrets
 from integrations.wording import told
 

@@ -9,13 +9,14 @@ import httpx
 from domain.errors import RefusedError, UnknownReferenceError
 from domain.events import CarrierEvent
 from domain.network import Connection
-from integrations.carrier.account import CarrierSettings, own_names, secret_of, settings_of
+from integrations.carrier.account import CarrierSettings, own_names
 from integrations.carrier.port import Label, Rate, ShipmentRequest, VoidOutcome
 from integrations.carrier.ups import documents
 from integrations.carrier.ups.oauth import Token
 from integrations.carrier.ups.tracking import events_of, packages_of
 from integrations.http import Reply, call
 from integrations.reading import understood
+from integrations.settings import secret_of, settings_of
 from integrations.vendor import Secrets
 from integrations.wording import told
 

@@ -515,3 +515,32 @@ async def test_a_step_a_carrier_was_asked_for_reaches_its_fulfillment_once(
     [(name, event)] = await signals_of(handle)
     assert name == "carrier_event"
     assert (event["status"], event["tracking_number"]) == ("delivered", "1Z-1")
+
+
+async def test_a_report_a_node_was_asked_for_reaches_its_fulfillment_once(
+    filled: Engine, settings: Settings, shared_server: TemporalServer, unique: str
+) -> None:
+    release_fulfillment(filled, f"{unique}-1")
+    handle = await start_fulfillment(await shared_server.connect(), f"{unique}-1")
+    for _ in range(2):
+        with transaction(filled) as session:
+            inbox.put(
+                session,
+                kind="webhook",
+                connection_id="wms-a",
+                event_id="asked/1",
+                name="reported",
+                payload={
+                    "event_id": "asked/1",
+                    "occurred_at": "2026-03-02T16:00:00Z",
+                    "fulfillment_id": f"{unique}-1",
+                    "type": "handed_over",
+                },
+                now=datetime.now(UTC),
+            )
+
+    async with dispatching(filled, settings, shared_server.connect):
+        await until(lambda: all_done(filled))
+
+    [(name, event)] = await signals_of(handle)
+    assert (name, event["type"]) == ("node_event", "handed_over")

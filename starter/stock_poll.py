@@ -1,0 +1,140 @@
+"""Reads the stock of systems that can be asked for it, as counts of their nodes."""
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Mapping
+from datetime import datetime
+
+from pydantic import TypeAdapter, ValidationError
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from domain.errors import DomsError
+from domain.network import Connection, FeedMeaning, Node
+from domain.values import Id
+from integrations.http import shared_client
+from integrations.registry import vendor_of
+from integrations.stock import StockReading, StockSource
+from store import inventory, network
+from store.engine import reading, transaction
+from store.inventory import StockCount
+
+log = logging.getLogger("doms.stock")
+
+POLL_SECONDS = 300.0
+SourceOf = Callable[[Connection], StockSource]
+_SKU: TypeAdapter[str] = TypeAdapter(Id)
+
+
+def source_of(connection: Connection) -> StockSource:
+    """The client of a connection that tells stock. Raises DomsError or ValueError."""
+    client: StockSource = vendor_of(connection).connect(connection, os.environ, shared_client())
+    return client
+
+
+class StockPoll:
+    """Takes over each connection's stock. Two at once do no harm: a newer count stands."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        wake: Callable[[], None],
+        clock: Callable[[], datetime],
+        source: SourceOf = source_of,
+    ) -> None:
+        """Write into that store; `wake` tells the dispatcher that orders were granted stock."""
+        self._engine = engine
+        self._wake = wake
+        self._clock = clock
+        self._source = source
+
+    async def run(self, _: object = None) -> None:
+        """Read until cancelled."""
+        while True:
+            try:
+                await asyncio.to_thread(self.poll)
+            except SQLAlchemyError as error:
+                log.warning("the database did not answer: %s", error)
+            await asyncio.sleep(POLL_SECONDS)
+
+    def poll(self) -> int:
+        """Ask every connection that tells stock; how many positions were counted."""
+        with reading(self._engine) as session:
+            connections = [x for x in network.connections(session).values() if _tells(x)]
+        return sum(map(self._read, connections))
+
+    def _read(self, connection: Connection) -> int:
+        # What moves while the other side answers is put on top of the count, so it is as of before.
+        counted_at = self._clock()
+        try:
+            readings = self._source(connection).stock()
+        except (DomsError, ValueError) as error:
+            log.warning("%s tells no stock: %s", connection.connection_id, error)
+            return 0
+        with reading(self._engine) as session:
+            counts = _counts(session, connection, readings, counted_at)
+        if counts:
+            with transaction(self._engine) as session:
+                key = f"feed/{connection.connection_id}/{counted_at.isoformat()}"
+                taken = inventory.set_stock(session, counts, key=key, now=self._clock())
+            if taken.grants:
+                self._wake()
+        return len(counts)
+
+
+def _tells(connection: Connection) -> bool:
+    try:
+        return vendor_of(connection).tells_stock
+    except DomsError:
+        return False
+
+
+def _counts(
+    session: Session,
+    connection: Connection,
+    readings: tuple[StockReading, ...],
+    counted_at: datetime,
+) -> list[StockCount]:
+    """What is known here of what was told, by what each node's feed means."""
+    nodes = {
+        node.node_id: node
+        for node in network.known_network(session).nodes
+        if node.connection_id == connection.connection_id
+    }
+    units = _units(nodes, readings)
+    products = network.products(session, {sku for _, sku in units})
+    strange = sorted({sku for _, sku in units if sku not in products})
+    if strange:
+        log.info("%s has %d products unknown here", connection.connection_id, len(strange))
+    return [
+        StockCount(node_id=node_id, sku=sku, quantity=max(0, quantity), counted_at=counted_at)
+        for (node_id, sku), quantity in units.items()
+        if sku in products
+    ]
+
+
+def _units(
+    nodes: Mapping[str, Node], readings: tuple[StockReading, ...]
+) -> dict[tuple[str, str], int]:
+    """Units by node and SKU; several lots of a SKU are one position."""
+    units: dict[tuple[str, str], int] = {}
+    for told in readings:
+        node = nodes.get(told.node_id)
+        if node is None or not _is_sku(told.sku):
+            continue
+        is_net = node.feed_meaning is FeedMeaning.NET
+        quantity = told.net if is_net else told.physical
+        if quantity is not None:
+            place = (told.node_id, told.sku)
+            units[place] = units.get(place, 0) + quantity
+    return units
+
+
+def _is_sku(text: str) -> bool:
+    try:
+        _SKU.validate_python(text)
+    except ValidationError:
+        return False
+    return True
