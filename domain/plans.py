@@ -114,6 +114,10 @@ class Plan(Model):
         return max((x.deliver_by for x in self.fulfillments), default=None)
 
 
+NODES_AT_WORK = "its nodes to do their part"
+"""What an order waits for while only its fulfillments go on; they are recorded on their own."""
+
+
 class OrderView(Model):
     """The order as its workflow last knew it; written to the read model only if newer."""
 

@@ -1,6 +1,6 @@
 """Orders as people read them: pages, lists and counts."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from sqlmodel import SQLModel
 
 from domain.errors import UnknownReferenceError
-from domain.plans import TimelineEntry
+from domain.plans import NODES_AT_WORK, TimelineEntry
 from domain.quantities import LineQuantities
 from domain.stages import Attention, Hold, Stage
 from domain.values import Model, UtcTime
@@ -19,6 +19,8 @@ from store.fulfillments import FulfillmentPage, fulfillments_of
 from store.order_lines import order_lines
 from store.timeline import timeline
 
+_NODES_NAMED = 3
+_NO_NODES = frozenset({"", "nothing", NODES_AT_WORK})
 _ORDERS = SQLModel.metadata.tables["orders"]
 _ONE = query("SELECT * FROM orders WHERE order_id = :order_id", "orders")
 _BY_STAGE = query("SELECT stage, count(*) AS n FROM orders GROUP BY stage", "orders")
@@ -95,7 +97,7 @@ def order_page(session: Session, order_id: str) -> OrderPage:
     fulfillments = [_with_words(x, said) for x in fulfillments_of(session, order_id)]
     summary = _summary(row)
     return OrderPage(
-        **{**summary, "awaits": words.told(summary["awaits"], said)},
+        **{**summary, "awaits": _awaits(words.told(summary["awaits"], said), row, fulfillments)},
         entered_by=row["entered_by"],
         lines=tuple(_line_page(line, fulfillments) for line in order_lines(session, order_id)),
         holds=tuple(words.told_hold(Hold.model_validate(x), said) for x in row["holds"]),
@@ -226,3 +228,15 @@ def _with_progress(
             "delivered": all_delivered,
         }
     )
+
+
+def _awaits(text: str, row: Mapping[Any, Any], fulfillments: Sequence[FulfillmentPage]) -> str:
+    """What the order's own row says, with the nodes that work on it now."""
+    if row["attention"] is not None or row["closed"]:
+        return text
+    working = [x for x in fulfillments if not x.closed]
+    nodes = [f"{x.node_id} to do its part ({x.fulfillment_id})" for x in working[:_NODES_NAMED]]
+    if len(working) > len(nodes):
+        nodes.append(f"{len(working) - len(nodes)} more nodes")
+    own = [x for x in text.split("; ") if x not in _NO_NODES and " to do its part" not in x]
+    return "; ".join([*own, *nodes]) or "nothing"

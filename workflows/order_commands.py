@@ -42,6 +42,13 @@ REPLANS_CHANGES = 4
 """The behavior from which a changed order's reserved units are planned again with the new ones."""
 
 
+def _has_left(track: Track) -> bool:
+    """Whether nothing of a fulfillment is at its node any more."""
+    asked = sum(line.quantity for line in track.order.lines)
+    gone = sum(x.shipped + x.cancelled + x.returned_to_order for x in track.lines.values())
+    return gone >= asked
+
+
 def no_hold(type_: str, held: Collection[str]) -> str:
     """What there is instead of a hold of that type."""
     there = f"there is {', '.join(sorted(held))}" if held else "the order is not held"
@@ -142,10 +149,12 @@ class Commands:
         )
         running = [x for x in self._core.state.book.tracks.values() if x.is_open]
         text = f"Held: {command.type}"
-        if running:
+        if not all(_has_left(track) for track in running):
             text += "; what is already with the nodes is asked to wait"
-            for track in running:
-                self._tell(track, "hold", command)
+        if any(_has_left(track) for track in running):
+            text += "; what has left goes on"
+        for track in running:
+            self._tell(track, "hold", command)
         self._core.answer(command.request_id, True, text)
 
     def _release_hold(self, command: ReleaseHold) -> None:
@@ -350,10 +359,28 @@ class Commands:
             await self._free(freed, Bucket.OPEN, "New address: plan again")
         for track in running:
             self._tell(track, "change_address", command)
-        text = "The new address is used"
-        if running:
-            text = "The new address was given to the nodes that already have the order"
-        core.answer(command.request_id, True, text)
+        done, text = self._addressed(command.ship_group, running, bool(freed))
+        core.answer(command.request_id, done, text)
+
+    def _addressed(
+        self, ship_group: str, running: list[Track], has_plan_to_make: bool
+    ) -> tuple[bool, str]:
+        """Whether a new address reaches anything that is on its way or to be sent, in words."""
+        left = [track for track in running if _has_left(track)]
+        parts = ["The new address is used"]
+        if len(running) > len(left):
+            parts = ["The new address was given to the nodes that already have the order"]
+        elif left and not has_plan_to_make and not self._is_unplaced(ship_group):
+            return False, "Too late: it has left; the new address counts only if it is sent again"
+        if left:
+            parts.append("what has left goes to the address before")
+        return True, "; ".join(parts)
+
+    def _is_unplaced(self, ship_group: str) -> bool:
+        """Whether units of the group are at no node."""
+        lines = {x.line_id for x in self._core.facts.lines if x.ship_group == ship_group}
+        own = self._core.state.book.lines
+        return any(own[x].open + own[x].backordered + own[x].reserved for x in lines & own.keys())
 
     def _reserved_of(self, ship_group: str) -> dict[str, int]:
         units: dict[str, int] = {}

@@ -149,7 +149,7 @@ class OrderCore(Reactor):
             promise_at=self.state.promise_at,
             decision_id=self.state.decision_id,
             plan_version=self.state.plan_version,
-            awaits=awaited(self.state, self.attention, self.deadlines())[:250],
+            awaits=awaited(self.state, self.attention, self.deadlines(), names_nodes=False)[:250],
             closed=closed,
         )
 

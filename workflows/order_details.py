@@ -5,6 +5,7 @@ from datetime import datetime
 
 from domain.fulfillment_state import FulfillmentState
 from domain.fulfillments import FulfillmentOrder
+from domain.plans import NODES_AT_WORK
 from domain.quantities import Bucket, LineQuantities
 from domain.stages import Attention
 from workflows.order_state import OrderState
@@ -16,8 +17,18 @@ def moment(at: datetime) -> str:
     return f"{at:%Y-%m-%d %H:%M} UTC"
 
 
-def awaited(state: OrderState, attention: Attention | None, deadlines: Sequence[Deadline]) -> str:
-    """What the order waits for, in a few words."""
+def awaited(
+    state: OrderState,
+    attention: Attention | None,
+    deadlines: Sequence[Deadline],
+    *,
+    names_nodes: bool = True,
+) -> str:
+    """What the order waits for, in a few words.
+
+    Without `names_nodes` the nodes are named only where there is nothing else, and as one: who
+    reads that has the fulfillments as well, which go on without the order.
+    """
     if attention is not None:
         choices = ", ".join(choice.value for choice in attention.choices)
         return f"a person: {attention.step} cannot go on ({attention.reason}); choose {choices}"
@@ -27,11 +38,15 @@ def awaited(state: OrderState, attention: Attention | None, deadlines: Sequence[
         parts.append(f"approval level {rule.level} by {rule.role}")
     if state.backorder is not None:
         parts.append("supply for backordered units")
-    parts += [
+    nodes = [
         f"{track.order.node_id} to do its part (fulfillment-{fulfillment_id})"
         for fulfillment_id, track in state.book.tracks.items()
         if track.is_open
     ]
+    if names_nodes:
+        parts += nodes
+    elif nodes and not parts:
+        parts.append(NODES_AT_WORK)
     upcoming = min(deadlines, key=lambda d: d.at, default=None)
     if upcoming is not None:
         parts.append(f"{upcoming.text} at {moment(upcoming.at)}")

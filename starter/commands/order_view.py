@@ -135,8 +135,10 @@ def _print_fulfillment(order_id: str, fulfillment: Mapping[str, Any], most: int 
     for line in back[:most]:
         say(f"  gave back {line['returned_to_order']} of line {line['line_id']}")
     _tell_rest(len(back) - len(back[:most]))
-    for package in fulfillment.get("packages") or ():
+    packages = fulfillment.get("packages") or ()
+    for package in packages[:most]:
         say(_package(package, most))
+    _tell_rest(len(packages) - len(packages[:most]))
 
 
 def _package(package: Mapping[str, Any], most: int | None) -> str:

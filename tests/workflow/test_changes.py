@@ -254,6 +254,61 @@ async def test_an_order_that_shrinks_to_nothing_while_it_is_planned_again_keeps_
     world.nothing_is_astray()
 
 
+async def test_of_what_has_left_a_hold_and_a_new_address_are_answered_as_too_late(
+    world: World,
+) -> None:
+    # given
+    world.prepare()
+    world.stock(dc_1__TEA=2)
+    order = await world.at_node(document())
+    await world.node_says("W-1-1", "packed")
+    await world.until_label("W-1-1")
+    await world.node_says("W-1-1", "handed_over")
+    await world.until(lambda: world.quantities() == {"1": {"shipped": 2}}, "it has left")
+    await world.until_order_knows(order, "W-1-1", "shipped")
+    # when
+    await hold(order)
+    await move(world, order)
+    # then
+    await world.answer(order, "Held: support; what has left goes on")
+    await world.answer(
+        order, "Too late: it has left; the new address counts only if it is sent again"
+    )
+    await world.carrier_says("W-1-1", "delivered")
+    assert await world.result(order) == ("completed", 2, 0)
+    assert world.carrier.destinations != [-99.0]
+    world.nothing_is_astray()
+
+
+async def test_a_new_address_of_an_order_that_has_partly_left_is_used_for_the_rest(
+    world: World,
+) -> None:
+    # given: two units have left, two wait for supply
+    world.prepare()
+    world.stock(dc_1__TEA=2)
+    lines = [{"line_id": "1", "sku": "TEA", "quantity": 4}]
+    order = await world.submit(document(lines=lines))
+    await world.until_shown(order, "backordered")
+    await world.skip(minutes=31)
+    await world.until_fulfillment("W-1-1", "acknowledged")
+    await world.node_says("W-1-1", "packed")
+    await world.until_label("W-1-1")
+    await world.node_says("W-1-1", "handed_over")
+    await world.until_order_knows(order, "W-1-1", "shipped")
+    assert world.page().awaits.endswith("; dc-1 to do its part (W-1-1)")
+    # when
+    await move(world, order)
+    # then
+    await world.answer(order, "The new address is used; what has left goes to the address before")
+    await world.carrier_says("W-1-1", "delivered")
+    await world.until_order_knows(order, "W-1-1", "delivered")
+    await world.until(lambda: "dc-1" not in world.page().awaits, "the node has done its part")
+    assert world.page().awaits.startswith("supply for backordered units")
+    await world.cancel(order)
+    assert await world.result(order) == ("completed", 2, 2)
+    world.nothing_is_astray()
+
+
 async def test_a_node_takes_a_new_address_until_the_label_is_bought(world: World) -> None:
     # given
     world.prepare()

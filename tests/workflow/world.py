@@ -417,6 +417,17 @@ class World:
         except AssertionError:
             raise AssertionError(f"waited for {fulfillment_id} {status}; it is {seen}") from None
 
+    async def until_order_knows(
+        self, handle: WorkflowHandle[Any, Any], fulfillment_id: str, status: str
+    ) -> None:
+        """Wait until the order itself was told that of its fulfillment."""
+
+        async def told() -> bool:
+            found = (await self.report(handle)).fulfillments.get(fulfillment_id)
+            return found is not None and found.value == status
+
+        await self.until(told, f"the order knows that {fulfillment_id} is {status}")
+
     def node_event(self, fulfillment_id: str, kind: str, **fields: Any) -> NodeEvent:
         self.events += 1
         return NodeEvent(
