@@ -77,15 +77,33 @@ _NOISE = frozenset({"too_short", "missing"})
 def field_errors(error: ValidationError | RequestValidationError) -> list[FieldError]:
     """Pydantic's errors as paths and plain messages, without the echo of a bad item.
 
-    A list whose only item is bad is also reported as too short; that is left out.
+    A list whose only item is bad is also reported as too short; that is left out. Of a field that
+    may be of several types, the one that fits best counts; where none does, all are named.
     """
-    found = [(tuple(item["loc"]), str(item["type"]), plain_words(item)) for item in error.errors()]
-    places = [loc for loc, _, _ in found]
-    return [
-        _field_error(loc, message)
-        for loc, kind, message in found
-        if not (kind in _NOISE and any(len(p) > len(loc) and p[: len(loc)] == loc for p in places))
+    found = [
+        (_without_types(item["loc"]), str(item["type"]), plain_words(item), _is_choice(item["loc"]))
+        for item in error.errors()
     ]
+    places = [loc for loc, _, _, _ in found]
+    messages: dict[tuple[int | str, ...], list[str]] = {}
+    for loc, kind, message, is_choice in found:
+        has_deeper = any(len(p) > len(loc) and p[: len(loc)] == loc for p in places)
+        if not (has_deeper and (kind in _NOISE or is_choice)):
+            messages.setdefault(loc, []).append(message)
+    return [_field_error(loc, " or ".join(told)) for loc, told in messages.items()]
+
+
+def _without_types(loc: Iterable[int | str]) -> tuple[int | str, ...]:
+    """The path without the types that pydantic tried there, such as `tuple[int, ...]`."""
+    return tuple(part for part in loc if not _is_type(part))
+
+
+def _is_choice(loc: Iterable[int | str]) -> bool:
+    return any(_is_type(part) for part in loc)
+
+
+def _is_type(part: int | str) -> bool:
+    return isinstance(part, str) and part.endswith("]")
 
 
 def _field_error(loc: tuple[int | str, ...], message: str) -> FieldError:

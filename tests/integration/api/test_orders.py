@@ -380,6 +380,16 @@ BAD_COMMANDS: list[tuple[str, dict[str, Any], dict[str, str]]] = [
         {"path": "lines.0.quantity", "message": "only 2 units are ordered"},
     ),
     (
+        "cancel",
+        {"lines": "some"},
+        {"path": "lines", "message": "must be a list or must be 'all'"},
+    ),
+    (
+        "cancel",
+        {"lines": [{"line_id": "1", "quantity": 0}]},
+        {"path": "lines.0.quantity", "message": "must be at least 1"},
+    ),
+    (
         "hold",
         {"expires_at": "2026-03-01T00:00:00Z"},
         {"path": "expires_at", "message": "lies in the past"},
