@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from temporalio.client import Client
+from temporalio.service import RetryConfig
 
 from starter.commands.stack import DATA_FILE, ONE_MACHINE
 from worker.plugin import doms_plugin
@@ -70,5 +71,6 @@ class TemporalServer:
             self._process.wait()
             self._process = None
 
-    async def connect(self) -> Client:
-        return await Client.connect(self.address, plugins=[doms_plugin()])
+    async def connect(self, retries: RetryConfig | None = None) -> Client:
+        """A client; one with few retries says sooner that the server is away."""
+        return await Client.connect(self.address, plugins=[doms_plugin()], retry_config=retries)

@@ -8,6 +8,7 @@ import httpx
 import pytest
 from sqlalchemy import Engine, text
 from temporalio.client import Client
+from temporalio.service import RetryConfig
 
 from config.settings import Settings
 from starter.sweeper import Found, Sweeper
@@ -163,7 +164,7 @@ async def test_a_sweep_that_cannot_reach_temporal_changes_nothing(
 ) -> None:
     own = TemporalServer(tmp_path_factory.mktemp("own"))
     own.start()
-    client = await own.connect()
+    client = await own.connect(RetryConfig(max_retries=2))
     own.kill()
     await api.post("/v1/orders", json=order_document(order_id=order_id))
     deliver_everything(filled)
