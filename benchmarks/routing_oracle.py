@@ -79,6 +79,23 @@ def problem_of(request: DecisionRequest, facts: KernelFacts, policy: RoutingPoli
 def optimum_by_highs(problem: Problem) -> int | None:
     """The least cost in micros by HiGHS, every node in the model; None: no full plan."""
     import highspy
+
+    highs = _run(problem, 120.0)
+    if highs.getModelStatus() == highspy.HighsModelStatus.kInfeasible:
+        return None
+    if highs.getModelStatus() != highspy.HighsModelStatus.kOptimal:
+        raise RuntimeError(f"HiGHS did not finish: {highs.getModelStatus()}")
+    return round(float(highs.getInfo().objective_function_value) * 1e6)
+
+
+def bound_by_highs(problem: Problem, seconds: float) -> int:
+    """No full plan costs less, as far as HiGHS gets in that time: its optimum where it ends."""
+    return round(float(_run(problem, seconds).getInfo().mip_dual_bound) * 1e6)
+
+
+def _run(problem: Problem, seconds: float) -> Any:
+    """HiGHS after it looked for the optimum for so long."""
+    import highspy
     import numpy as np
 
     highs = highspy.Highs()  # type: ignore[no-untyped-call]
@@ -87,7 +104,7 @@ def optimum_by_highs(problem: Problem) -> int | None:
         "threads": 1,
         "mip_rel_gap": 0.0,
         "mip_abs_gap": 1e-7,
-        "time_limit": 120.0,
+        "time_limit": seconds,
     }.items():
         highs.setOptionValue(name, value)
     costs = [x / 1e6 for x in problem.fixed]
@@ -124,11 +141,7 @@ def optimum_by_highs(problem: Problem) -> int | None:
     model.integrality_ = [opened] * nodes + [sent] * (len(costs) - nodes)
     highs.passModel(model)
     highs.run()
-    if highs.getModelStatus() == highspy.HighsModelStatus.kInfeasible:
-        return None
-    if highs.getModelStatus() != highspy.HighsModelStatus.kOptimal:
-        raise RuntimeError(f"HiGHS did not finish: {highs.getModelStatus()}")
-    return round(highs.getInfo().objective_function_value * 1e6)
+    return highs
 
 
 def optimum_by_cp_sat(problem: Problem) -> int | None:

@@ -192,6 +192,8 @@ class Decision(Model):
     chosen: Annotated[int, Field(ge=0)] | None = None
     is_proven: bool = True
     """Whether no plan covers more units, or as many for less, group by group."""
+    bound_micros: Count | None = None
+    """No plan for these groups, one after another, costs less; None: no such bound is known."""
     compared: Count = 0
     """Nodes that hold something of the order and may serve; `scores` has those worth keeping."""
     scores: tuple[NodeScore, ...] = ()

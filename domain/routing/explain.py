@@ -17,6 +17,7 @@ def explain(decision: Decision, request: DecisionRequest) -> str:
     if plan.shipments:
         parts.append(f"Together {_amount(plan.cost_micros)}.")
     parts += _about_missing(plan, request)
+    parts += _about_bound(decision, plan)
     parts += _about_others(decision)
     if decision.runner_up_cost_micros is not None:
         more = decision.runner_up_cost_micros - plan.cost_micros
@@ -46,6 +47,17 @@ def _about_missing(plan: Option, request: DecisionRequest) -> list[str]:
         f"{x.quantity} of {asked[x.line_id]} x {x.sku} ({x.reason})" for x in plan.missing
     )
     return [f"Missing: {lacks}."]
+
+
+def _about_bound(decision: Decision, plan: Option) -> list[str]:
+    """How far from the best plan it may be at most, where that is not known to be none."""
+    if decision.is_proven or not decision.bound_micros:
+        return []
+    gap = Decimal(plan.cost_micros - decision.bound_micros) / decision.bound_micros
+    least = _amount(decision.bound_micros)
+    return [
+        f"No plan costs less than {least}: this one is at most {100 * gap:.1f} % above the best."
+    ]
 
 
 def _about_others(decision: Decision) -> list[str]:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import floor
 
 import numpy as np
 
@@ -16,22 +17,23 @@ from domain.routing.candidates import (
     find_candidates,
     why_missing,
 )
-from domain.routing.coverage import CoverageSearch, Loads
 from domain.routing.decision import Missing, Purpose
 from domain.routing.demand import Atom
 from domain.routing.improve import improved
 from domain.routing.partition import NOTHING, Partition, Priced, cheapest_partition
 from domain.routing.plans import GroupPricer, Load, Price
 from domain.routing.policy import SoftLimit
+from domain.routing.search import search
 from domain.routing.spread import piece_rooms, pieces_allowed, spread
+from domain.routing.ways import problem_of
 
 EXACT_ATOMS = 14
 NOT_IN_ONE_SHIPMENT = "no single node has everything"
 TOO_MANY_SHIPMENTS = "more shipments than allowed"
 NO_DESTINATION = "no such store"
 OFFERS = frozenset({Purpose.PRODUCT_PAGE, Purpose.CART, Purpose.CHECKOUT})
-SEARCHED = frozenset({Purpose.PRODUCT_PAGE, Purpose.CART})
-"""Who waits for milliseconds: beyond the exact size they get what the search finds, unproven."""
+Loads = dict[int, tuple[int, ...]]
+"""Row -> the atoms it serves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,8 @@ class GroupPlan:
     """None: the group has no destination."""
     is_proven: bool
     """Whether no plan covers more units, or as many for less."""
+    bound: int | None = None
+    """Micros: no plan that serves everything costs less; None: none is known."""
     exact: tuple[Priced, Partition] | None = None
     """What the exact core looked at and found; None: searched, or not all of the plan."""
 
@@ -171,7 +175,7 @@ def plan_under(task: GroupTask, pricer: GroupPricer | None = None) -> GroupPlan:
         return GroupPlan(task, [], missing, None, is_proven=True)
     if pricer is None:
         pricer = _pricer_of(task, task.destination)
-    whole, exact = _whole_atoms(task, pricer)
+    whole, exact, bound = _whole_atoms(task, pricer)
     most = task.most_shipments
     pieces = pieces_allowed(pricer, whole, most)
     atoms = task.demand.atoms
@@ -179,27 +183,56 @@ def plan_under(task: GroupTask, pricer: GroupPricer | None = None) -> GroupPlan:
     is_proven = exact is not None
     if pieces or not is_proven:
         plan = spread(pricer, plan, pieces, most)
-        if len(atoms) <= EXACT_ATOMS or task.request.purpose not in SEARCHED:
+        if len(atoms) <= EXACT_ATOMS:
             plan, is_proven = improved(pricer, plan, pieces, most)
         exact = None
     shipments = [shipment_of(pricer, row, plan[row]) for row in sorted(plan)]
     missing = _missing(task, pricer, shipments)
-    return GroupPlan(task, shipments, missing, pricer, is_proven=is_proven, exact=exact)
+    cost = sum(shipment.price.cost for shipment in shipments)
+    if is_proven:
+        bound = cost
+    elif missing:
+        bound = None
+    elif bound is not None and cost - bound <= 2 * len(atoms):
+        # Each atom's weight is rounded for itself, a shipment's as a whole.
+        bound, is_proven = cost, True
+    return GroupPlan(task, shipments, missing, pricer, is_proven, bound, exact)
 
 
 def _whole_atoms(
     task: GroupTask, pricer: GroupPricer
-) -> tuple[Loads, tuple[Priced, Partition] | None]:
-    """Row -> atoms it serves whole; with the exact core's view when that could be followed."""
+) -> tuple[Loads, tuple[Priced, Partition] | None, int | None]:
+    """Row -> atoms it serves whole; with the exact core's view where that could be followed.
+
+    Beyond that with a bound: micros, below which no plan that serves everything costs.
+    """
     atoms, most = task.demand.atoms, task.most_shipments
     if not len(pricer.candidates.nodes):
-        return {}, (pricer.priced(), NOTHING) if len(atoms) <= EXACT_ATOMS else None
+        return {}, (pricer.priced(), NOTHING) if len(atoms) <= EXACT_ATOMS else None, None
     if len(atoms) <= EXACT_ATOMS:
         priced = pricer.priced()
         found = cheapest_partition(priced, most)
         if found is not None:
-            return {row: atoms_of(part) for row, part in found.parts}, (priced, found)
-    return CoverageSearch(pricer).best(most), None
+            return {row: atoms_of(part) for row, part in found.parts}, (priced, found), None
+    loads, bound = _searched(pricer, most)
+    return loads, None, bound
+
+
+def _searched(pricer: GroupPricer, most: int) -> tuple[Loads, int]:
+    demand, candidates = pricer.demand, pricer.candidates
+    split = np.array([atom.may_split for atom in demand.atoms], dtype=np.bool_)
+    pieces = split & ~candidates.covers.any(axis=0)
+    rooms = np.zeros(candidates.covers.shape, dtype=np.int64)
+    for number in np.flatnonzero(pieces).tolist():
+        rooms[:, number] = piece_rooms(pricer, number)
+    problem = problem_of(demand, candidates, pricer.services, pieces, rooms)
+    found = search(problem, most)
+    loads: dict[int, list[int]] = {}
+    for number, way in enumerate(found.ways.tolist()):
+        if way >= 0:
+            loads.setdefault(int(problem.row[way]), []).append(number)
+    bound = max(0, floor(found.bound) - len(demand.atoms))
+    return {row: tuple(loads[row]) for row in sorted(loads)}, bound
 
 
 def atoms_of(part: int) -> tuple[int, ...]:

@@ -10,8 +10,6 @@ from domain.routing.facts import Floats
 
 MOST_BRANCHES = 100
 """Branch-and-bound nodes: a limit that does not depend on how fast the machine is."""
-LONGEST_SECONDS = 60.0
-"""Only a guard: an answer cut off by time is thrown away, as it could differ next time."""
 _INFINITE = highspy.kHighsInf
 
 
@@ -61,7 +59,6 @@ class Model:
             "mip_rel_gap": 0.0,
             "mip_abs_gap": 1e-7,
             "mip_max_nodes": MOST_BRANCHES,
-            "time_limit": LONGEST_SECONDS,
         }
         for name, value in settings.items():
             highs.setOptionValue(name, value)

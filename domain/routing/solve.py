@@ -41,6 +41,8 @@ from domain.routing.record import (
 from domain.routing.supply import Supply, Taken
 
 _LEVELS = (ServiceLevel.STANDARD, ServiceLevel.EXPRESS, ServiceLevel.SAME_DAY)
+_MANY = "ABCDEFGHIJKLMNOP"
+"""Products to warm up with: more lines than the exact core takes."""
 Groups = list[tuple[RequestGroup, Demand]]
 Known = dict[frozenset[str], tuple[Supply, Ints]]
 """The first group's supply and distances, for all levels."""
@@ -146,18 +148,19 @@ def warm() -> None:
         service_id="S", connection_id="C", carrier="C", level=ServiceLevel.STANDARD, base="1"
     )
     snapshot = Snapshot(
-        availability={sku: {x.node_id: 9 for x in nodes} for sku in "AB"},
+        availability={sku: {x.node_id: 9 for x in nodes} for sku in _MANY},
         nodes=nodes,
         services=(service,),
     )
-    request = DecisionRequest(
-        request_id="warm",
-        purpose=Purpose.ROUTE,
-        now=now,
-        lines=tuple(RequestLine(line_id=sku, sku=sku, quantity=1) for sku in "AB"),
-        groups=(RequestGroup(group_id="1", destination=place),),
-    )
-    decide(request, snapshot, RoutingPolicy(name="warm", max_shipments=1))
+    for skus in ("AB", _MANY):
+        request = DecisionRequest(
+            request_id="warm",
+            purpose=Purpose.ROUTE,
+            now=now,
+            lines=tuple(RequestLine(line_id=sku, sku=sku, quantity=1) for sku in skus),
+            groups=(RequestGroup(group_id="1", destination=place),),
+        )
+        decide(request, snapshot, RoutingPolicy(name="warm", max_shipments=1))
 
 
 @dataclass(slots=True)
@@ -212,11 +215,17 @@ def _decision(
         options=tuple(plan.option for plan in plans),
         chosen=plans.index(chosen),
         is_proven=all(plan.is_proven for plan in chosen.groups),
+        bound_micros=_bound_of(chosen.groups),
         scores=scores.rows,
         compared=scores.compared,
         excluded=excluded_of(chosen.groups),
         runner_up_cost_micros=runner_up_of(chosen.groups, chosen.option.cost_micros),
     )
+
+
+def _bound_of(groups: list[GroupPlan]) -> int | None:
+    bounds = [plan.bound for plan in groups if plan.bound is not None]
+    return sum(bounds) if len(bounds) == len(groups) else None
 
 
 def _demands(request: DecisionRequest, facts: KernelFacts, policy: RoutingPolicy) -> Groups:

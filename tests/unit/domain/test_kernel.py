@@ -777,17 +777,19 @@ def test_a_kit_no_node_can_make_whole_comes_in_whole_kits() -> None:
     assert sent(plan) == {"N1": {"1": 2, "2": 1}, "N2": {"1": 1}}
 
 
-def test_a_plan_is_said_to_be_proven_or_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked, facts = big_case(lines=16, nodes=6)
+def test_a_plan_in_pieces_is_said_to_be_proven_or_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, facts = big_case(lines=12, nodes=6)
+    asked = asked.model_copy(update={"lines": (*asked.lines, line("many", "S0", 10))})
     best = decide(asked, facts, policy())
     assert best.is_proven
+    assert best.bound_micros == plan_of(best).cost_micros
 
     def blind(relaxation: Relaxation, _: int) -> Bound:
         return Bound(0.0, np.ones(len(relaxation.fixed), dtype=np.bool_))
 
     monkeypatch.setattr(improve, "bound_of", blind)
     assert decide(asked, facts, policy()) == best
-    for most in (0, 40, 60):
+    for most in (0, 30, 50):
         monkeypatch.setattr(improve, "MOST_COLUMNS", most)
         found = decide(asked, facts, policy())
         assert not found.is_proven
