@@ -131,9 +131,9 @@ def quarantine(session: Session, message_id: int, reason: str) -> None:
     quarantine_message(session, message_id, reason)
 
 
-def quarantined(session: Session, limit: int = 100) -> list[InboxRow]:
-    """Rows kept aside, oldest first, each with its reason in `error`."""
-    return quarantined_messages(session, "in", limit)
+def quarantined(session: Session, limit: int = 100, after: int = 0) -> list[InboxRow]:
+    """Rows kept aside, oldest first, from after that id, each with its reason in `error`."""
+    return quarantined_messages(session, "in", limit, after)
 
 
 def release_quarantined(session: Session, message_id: int) -> None:

@@ -100,7 +100,8 @@ _COUNTS = query(
 _STUCK = query(
     "SELECT id, kind, connection_id, event_id, stream, name, workflow_id, payload, body, headers,"
     " attempts, received_at, error FROM messages"
-    " WHERE direction = :direction AND state = 'quarantined' ORDER BY id LIMIT :row_limit",
+    " WHERE direction = :direction AND state = 'quarantined' AND id > :after"
+    " ORDER BY id LIMIT :row_limit",
     "messages",
 )
 
@@ -255,7 +256,10 @@ def count_messages(session: Session, direction: str) -> dict[str, int]:
     return counts | {row.state: row.n for row in rows}
 
 
-def quarantined_messages(session: Session, direction: str, limit: int) -> list[Message]:
-    """Rows kept aside, oldest first, each with its reason in `error`."""
-    rows = session.execute(_STUCK, {"direction": direction, "row_limit": limit})
+def quarantined_messages(
+    session: Session, direction: str, limit: int, after: int = 0
+) -> list[Message]:
+    """Rows kept aside, oldest first, from after that id, each with its reason in `error`."""
+    asked = {"direction": direction, "row_limit": limit, "after": after}
+    rows = session.execute(_STUCK, asked)
     return [Message.model_validate(dict(row)) for row in rows.mappings()]

@@ -36,15 +36,20 @@ def list_discrepancies(
     before: Annotated[int | None, Query(ge=1)] = None,
     limit: Limit = 100,
 ) -> JSONResponse:
-    """Counts and till sales that did not agree, newest first, and what nodes owe right now."""
+    """Counts and till sales that did not agree, newest first, and what nodes owe right now.
+
+    `next` is the `before` of the following page; `oversold_cut_off` says that more is owed than is
+    listed: raise `limit`, or ask for one node or SKU.
+    """
     require(caller, OPERATIONS, SUPPORT, ANALYST)
     with reading(services.engine) as session:
         found = feeds.discrepancies(session, node_id=node_id, sku=sku, before=before, limit=limit)
-        owed = feeds.oversold_positions(session, node_id=node_id, sku=sku, limit=limit)
+        owed = feeds.oversold_positions(session, node_id=node_id, sku=sku, limit=limit + 1)
     return JSONResponse(
         {
             "discrepancies": [row.model_dump(mode="json") for row in found],
-            "oversold": [row.model_dump(mode="json") for row in owed],
+            "oversold": [row.model_dump(mode="json") for row in owed[:limit]],
+            "oversold_cut_off": len(owed) > limit,
             "next": found[-1].id if len(found) == limit else None,
         }
     )

@@ -3,13 +3,13 @@
 import os
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Path, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, Response
 
 from domain.network import Connection, ConnectionClass
 from integrations.errors import BadSignatureError, QuarantineError
-from integrations.vendor import Event, NewsOf
+from integrations.vendor import Event, NewsOf, NewsOfOrder, NewsOfStock
 from integrations.webhooks import translate, verify
 from starter.api.context import PathId, Services, TheCaller, TheServices, read_body, services_of
 from starter.api.links import fulfillment_workflow_of
@@ -39,7 +39,8 @@ def _receive(connection_id: str, request: Request, raw: bytes) -> Response:
     except BadSignatureError as error:
         raise ProblemError(401, str(error)) from error
     events, reason = _told(connection, raw)
-    stream = fulfillment_workflow_of(events[0].fulfillment_id) if events else None
+    about = [x for x in events if not isinstance(x, NewsOfOrder | NewsOfStock)]
+    stream = fulfillment_workflow_of(about[0].fulfillment_id) if about else None
     with transaction(services.engine) as session:
         message_id, is_new = inbox.put(
             session,
@@ -57,8 +58,8 @@ def _receive(connection_id: str, request: Request, raw: bytes) -> Response:
     if is_new and reason is None:
         services.wake()
         for event in events:
-            if isinstance(event, NewsOf):
-                services.news_of(event.fulfillment_id)
+            if isinstance(event, NewsOf | NewsOfOrder | NewsOfStock):
+                services.heard_of(connection_id, event)
     body = {"status": "accepted", "message_id": message_id, "duplicate": not is_new}
     if reason is not None:
         body |= {"status": "quarantined", "reason": reason}
@@ -87,11 +88,19 @@ def _told(connection: Connection, raw: bytes) -> tuple[tuple[Event, ...], str | 
 
 
 @router.get("/quarantine")
-def list_quarantine(services: TheServices, caller: TheCaller) -> JSONResponse:
-    """Webhooks and vendor documents that could not be used, each with its reason."""
+def list_quarantine(
+    services: TheServices,
+    caller: TheCaller,
+    limit: Annotated[int, Query(ge=1, le=500)] = 100,
+    after: Annotated[int, Query(ge=0, le=2**62)] = 0,
+) -> JSONResponse:
+    """Webhooks and vendor documents that could not be used, each with its reason, oldest first.
+
+    `next` is the `after` of the following page, null on the last one.
+    """
     require(caller, SUPPORT, OPERATIONS)
     with reading(services.engine) as session:
-        rows = inbox.quarantined(session)
+        rows = inbox.quarantined(session, limit, after)
     found = [
         {
             "message_id": row.id,
@@ -104,7 +113,8 @@ def list_quarantine(services: TheServices, caller: TheCaller) -> JSONResponse:
         }
         for row in rows
     ]
-    return JSONResponse({"messages": found})
+    following = rows[-1].id if len(rows) == limit else None
+    return JSONResponse({"messages": found, "next": following})
 
 
 @router.post("/quarantine/{message_id}/release", status_code=202)

@@ -100,6 +100,21 @@ async def test_a_proved_webhook_that_makes_no_sense_is_kept_aside_with_its_reaso
     assert (kept["reason"], kept["body"], kept["kind"]) == (reason, raw, "webhook")
 
 
+async def test_a_long_quarantine_is_read_page_by_page(
+    api: httpx.AsyncClient, filled: Engine
+) -> None:
+    for number in range(3):
+        await api.post("/v1/webhooks/wms-a", **signed("[]", f"D-{number}"))
+    whole = (await api.get("/v1/quarantine")).json()
+
+    first = (await api.get("/v1/quarantine", params={"limit": 2})).json()
+    rest = (await api.get("/v1/quarantine", params={"limit": 2, "after": first["next"]})).json()
+
+    assert (len(whole["messages"]), whole["next"]) == (3, None)
+    assert first["messages"] + rest["messages"] == whole["messages"]
+    assert rest["next"] is None
+
+
 @pytest.fixture
 def vendor_document() -> dict[str, Any]:
     document = order_document(external_id="#1001")
