@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: bench-routing install install-bench demo test test-contract check lock bench-lifecycle bench-edd bench-reserve bench-promise clean
+.PHONY: bench-routing install install-bench demo test test-parts test-whole test-contract check lock bench-lifecycle bench-edd bench-reserve bench-promise clean
 
 install: $(VENV)/.installed
 
@@ -25,8 +25,20 @@ $(VENV)/.installed-bench: $(VENV)/.installed requirements-bench.lock
 demo: install
 	$(BIN)/doms demo $(ARGS)
 
+# All tests in two halves side by side, since those of the whole system mostly wait; with ARGS, one
+# run of what they choose.
 test: install
+ifeq ($(strip $(ARGS)),)
+	@$(MAKE) --no-print-directory --jobs 2 test-parts test-whole
+else
 	$(BIN)/python -m pytest --cov --cov-report=term-missing $(ARGS)
+endif
+
+test-parts: install
+	$(BIN)/python -m pytest --cov --cov-report=term-missing --ignore=tests/e2e --ignore=tests/chaos
+
+test-whole: install
+	$(BIN)/python -m pytest -q tests/e2e tests/chaos
 
 # Suites that need Java or Node beside Python.
 test-contract: install
