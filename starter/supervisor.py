@@ -115,7 +115,7 @@ class Supervisor:
             signal.signal(number, self._signalled)
 
     def _signalled(self, number: int, frame: FrameType | None) -> None:
-        self._asked_to_stop.set()
+        self.ask_to_stop()
 
     def start(self, *programs: Program) -> None:
         """Start the programs together and wait until each is ready.

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from sqlalchemy.orm import Session
 
-from store.columns import query, statement
+from store.columns import statement
 from store.driver import fetch, given, write
 from store.engine import is_sqlite
 
@@ -46,11 +46,6 @@ _LOCK = given(
 )
 _GIVE_BACK = statement(
     "UPDATE capacity SET units_used = units_used - :units, orders_used = orders_used - :orders"
-    " WHERE node_id = :node_id AND work_date = :work_date",
-    "capacity",
-)
-_USED = query(
-    "SELECT units_used, orders_used FROM capacity"
     " WHERE node_id = :node_id AND work_date = :work_date",
     "capacity",
 )
@@ -124,9 +119,3 @@ def give_back_capacity(
     if len(days) > 1 and not is_sqlite(session):
         write(session, (_LOCK, [{"node_id": node, "work_date": date} for node, date in days]))
     session.execute(_GIVE_BACK, rows)
-
-
-def used_capacity(session: Session, node_id: str, work_date: str) -> tuple[int, int]:
-    """(units, orders) already taken of a node's local work date."""
-    row = session.execute(_USED, {"node_id": node_id, "work_date": work_date}).one_or_none()
-    return (0, 0) if row is None else (row.units_used, row.orders_used)

@@ -298,12 +298,6 @@ def find_by_tracking(session: Session, connection_id: str, tracking_number: str)
     return None if row is None else row.fulfillment_id
 
 
-def saved_label(session: Session, fulfillment_id: str, key: str) -> Package | None:
-    """The package as it was labelled under that key, so that a retry needs not buy again."""
-    row = session.execute(_LABEL, {"fulfillment_id": fulfillment_id, "key": key}).one_or_none()
-    return None if row is None else Package.model_validate(row.document)
-
-
 def save_label(
     session: Session,
     fulfillment_id: str,

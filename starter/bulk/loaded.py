@@ -1,8 +1,7 @@
 """What every loader yields: one order document at a time, or why there is none."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from domain.errors import FinalError
 
@@ -30,11 +29,3 @@ class LoadedOrder:
         """The document's order id, when it has one."""
         value = None if self.document is None else self.document.get("order_id")
         return value if isinstance(value, str) else None
-
-
-class Loader(Protocol):
-    """An input that can be read several times, streaming."""
-
-    def __iter__(self) -> Iterator[LoadedOrder]:
-        """Orders in the file's sequence. Raises UnreadableInputError when nothing can be read."""
-        ...

@@ -265,14 +265,6 @@ def is_olist(folder: Path) -> bool:
     return (folder / _ORDERS).is_file()
 
 
-def network_from_olist(
-    folder: Path, limit: int | None = None
-) -> tuple[Network, tuple[Product, ...], list[Arrival]]:
-    """Network, products and stock of the first `limit` orders, by the rules of this module."""
-    data = OlistData(folder, limit)
-    return data.network(), data.products(), data.arrivals()
-
-
 def _items_by_order(folder: Path) -> dict[str, list[Row]]:
     items: dict[str, list[Row]] = defaultdict(list)
     for row in _read(folder / _ITEMS, "order_id"):

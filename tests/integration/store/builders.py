@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
+from sqlalchemy.orm import Session
 from sqlmodel import SQLModel
 
 from domain.catalogue import Product, SupplyMode
@@ -180,6 +181,18 @@ def filled(engine: Engine, node_id: str, sku: str) -> dict[str, int]:
     """The buckets of a position that hold anything."""
     buckets = position(engine, node_id, sku).model_dump(exclude={"node_id", "sku"})
     return {name: units for name, units in buckets.items() if units}
+
+
+def used_capacity(session: Session, node_id: str, work_date: str) -> tuple[int, int]:
+    """(units, orders) taken of a node's work date."""
+    taken = session.execute(
+        text(
+            "SELECT units_used, orders_used FROM capacity"
+            " WHERE node_id = :node_id AND work_date = :work_date"
+        ),
+        {"node_id": node_id, "work_date": work_date},
+    ).one_or_none()
+    return (0, 0) if taken is None else (taken.units_used, taken.orders_used)
 
 
 def everything(engine: Engine) -> dict[str, list[tuple[Any, ...]]]:

@@ -10,7 +10,7 @@ from sqlalchemy import Engine, text
 
 from domain.errors import ShortageError
 from domain.plans import Plan
-from store import capacity, inventory, reporting, reservations
+from store import inventory, reporting, reservations
 from store.engine import reading, transaction
 from tests.integration.store.builders import (
     DATE,
@@ -22,6 +22,7 @@ from tests.integration.store.builders import (
     position,
     release,
     reserve,
+    used_capacity,
 )
 
 THREADS = 8
@@ -109,7 +110,7 @@ def test_the_last_capacity_of_a_day_is_given_once(engine: Engine) -> None:
     results = in_threads(jobs)
     assert len(results) - only_shortages(results) == 2
     with reading(engine) as session:
-        assert capacity.used_capacity(session, "NARROW", DATE) == (4, 2)
+        assert used_capacity(session, "NARROW", DATE) == (4, 2)
     assert position(engine, "NARROW", "X").reserved == 4
 
 
@@ -250,6 +251,6 @@ def test_a_new_plan_waits_for_a_days_capacity_without_keeping_another_days(engin
             holder.rollback()
         moved.result(30)
     with reading(engine) as session:
-        assert capacity.used_capacity(session, "A", DATE) == (2, 2)
-        assert capacity.used_capacity(session, "B", DATE) == (0, 0)
+        assert used_capacity(session, "A", DATE) == (2, 2)
+        assert used_capacity(session, "B", DATE) == (0, 0)
     sound(engine)

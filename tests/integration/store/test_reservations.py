@@ -4,7 +4,7 @@ from sqlalchemy import Engine
 from domain.errors import ConflictError, ShortageError, UnknownReferenceError
 from domain.plans import Plan
 from domain.routing.decision import Exclusion
-from store import capacity, holds, inventory, reservations
+from store import holds, inventory, reservations
 from store.engine import reading, transaction
 from tests.integration.store.builders import (
     DATE,
@@ -19,12 +19,13 @@ from tests.integration.store.builders import (
     release,
     released_order,
     reserve,
+    used_capacity,
 )
 
 
 def used(engine: Engine, node_id: str, date: str = DATE) -> tuple[int, int]:
     with reading(engine) as session:
-        return capacity.used_capacity(session, node_id, date)
+        return used_capacity(session, node_id, date)
 
 
 def state(engine: Engine, order_id: str, version: int = 1) -> str:

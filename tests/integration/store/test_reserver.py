@@ -15,7 +15,6 @@ from sqlalchemy.orm import Session
 
 from domain.errors import ConflictError, RetryableError, ShortageError
 from store import holds, reporting
-from store.capacity import used_capacity
 from store.driver import fetch, given
 from store.engine import reading, transaction
 from store.holds import HoldItem
@@ -31,6 +30,7 @@ from tests.integration.store.builders import (
     everything,
     filled,
     reserve,
+    used_capacity,
 )
 
 

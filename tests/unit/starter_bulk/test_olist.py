@@ -8,7 +8,7 @@ from domain.orders import Order
 from starter.bulk.format_names import Format
 from starter.bulk.formats import detect, load
 from starter.bulk.loaded import UnreadableInputError
-from starter.bulk.olist import Arrival, OlistData, network_from_olist
+from starter.bulk.olist import Arrival, OlistData
 
 DATA = Path(__file__).parents[3].parent / "shared" / "data" / "olist"
 SELLER, OTHER_SELLER = "a" * 32, "b" * 32
@@ -123,7 +123,8 @@ def test_an_unknown_prefix_takes_the_nearest_ones_place_and_is_reported(folder: 
 
 
 def test_sellers_become_supplier_nodes_with_just_the_stock_the_orders_need(folder: Path) -> None:
-    network, products, arrivals = network_from_olist(folder, limit=2)
+    data = OlistData(folder, limit=2)
+    network, products, arrivals = data.network(), data.products(), data.arrivals()
 
     assert [(x.node_id, x.kind, x.connection_id) for x in network.nodes] == [
         (f"seller-{SELLER}", NodeKind.SUPPLIER, "wms-main"),
