@@ -168,10 +168,27 @@ def list_policies(url: UrlOption = None, as_json: JsonOption = False) -> None:
 
 def _print_policies(answer: dict[str, Any]) -> None:
     rows = answer["policies"]
-    columns = list(rows[0]) if rows else []
-    table(columns, ([row[name] for name in columns] for row in rows))
+    table(
+        ("version", "kind", "published", "active for", "from", "until"),
+        (
+            (
+                row["version"],
+                row["kind"],
+                row["published_at"],
+                _scope(row["scope"]) if row["activated_at"] else "nothing",
+                row["activated_at"],
+                row["deactivated_at"],
+            )
+            for row in rows
+        ),
+    )
     if not rows:
         say("no policy is published")
+
+
+def _scope(scope: dict[str, Any]) -> str:
+    parts = [f"{name.replace('_', ' ')} {value}" for name, value in scope.items() if value]
+    return ", ".join(parts) or "all orders"
 
 
 @decision.command("show")

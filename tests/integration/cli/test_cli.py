@@ -646,6 +646,28 @@ def test_a_policy_file_is_compared_with_a_file_and_with_a_version(
     assert "reroute_attempts  7     3" in with_version
 
 
+def test_policies_are_listed_with_the_orders_they_are_active_for(
+    api: respx.MockRouter, capsys: pytest.CaptureFixture[str]
+) -> None:
+    at = "2026-05-04T12:00:00.5Z"
+    row = {"kind": "routing", "published_at": at, "activated_at": at, "deactivated_at": None}
+    nowhere = {"brand": None, "region": None, "order_type": None, "channel": None}
+    narrow = {**nowhere, "brand": "acme", "order_type": "b2b"}
+    rows = [
+        {**row, "version": "routing-1", "scope": nowhere},
+        {**row, "version": "routing-2", "scope": narrow},
+        {**row, "version": "routing-3", "scope": nowhere, "activated_at": None},
+    ]
+    api.get("/v1/policies").respond(json={"policies": rows})
+
+    assert main(["policy", "list"]) == 0
+
+    _, first, second, third = capsys.readouterr().out.splitlines()
+    assert "all orders" in first
+    assert "brand acme, order type b2b" in second
+    assert third.split() == ["routing-3", "routing", "2026-05-04T12:00:00Z", "nothing"]
+
+
 def test_policies_of_two_kinds_and_files_that_are_not_there_are_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
