@@ -1,61 +1,28 @@
-"""Column types that mean the same on SQLite and PostgreSQL, and typed raw SQL."""
+"""Raw SQL whose parameters and results have the types of their columns."""
 
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any, cast
 
 from sqlalchemy import (
-    JSON,
-    BigInteger,
     CursorResult,
-    DateTime,
-    Integer,
     Result,
     TextClause,
     bindparam,
     text,
 )
-from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.expression import TextualSelect
-from sqlalchemy.types import TypeDecorator, TypeEngine
+from sqlalchemy.types import TypeEngine
 from sqlmodel import SQLModel
 
-JsonOrNull = JSON(none_as_null=True)
-BigId = BigInteger().with_variant(Integer(), "sqlite")
-"""A row number; SQLite numbers rows by itself only in an INTEGER column."""
-
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """An aware time, kept in UTC: SQLite has no time zones, so they are taken off and put back."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Refuse a naive time with ValueError; UTC for the rest."""
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError("a time without a time zone cannot be stored")
-        utc = value.astimezone(UTC)
-        return utc.replace(tzinfo=None) if dialect.name == "sqlite" else utc
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Aware UTC."""
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-
+import store.tables  # noqa: F401 (fills the metadata)
 
 _PARAMETER = re.compile(r"(?<![:\w]):([a-z_]+)")
 
 
 def _types(tables: Sequence[str]) -> dict[str, TypeEngine[Any]]:
-    import store.tables  # noqa: F401 (fills the metadata; the tables need this module's types first)
-
     types: dict[str, TypeEngine[Any]] = {}
     for name in tables:
         for column in SQLModel.metadata.tables[name].columns:

@@ -3,7 +3,7 @@
 from sqlalchemy import Index, text
 from sqlmodel import Field, SQLModel
 
-from store.columns import BigId
+from store.tables.types import BigId
 
 
 class ChangeRow(SQLModel, table=True):

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import JSON
 from sqlmodel import Field, SQLModel
 
-from store.columns import UtcDateTime
+from store.tables.types import UtcDateTime
 
 
 class NodeRow(SQLModel, table=True):

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import JSON, Index, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
-from store.columns import JsonOrNull, UtcDateTime
+from store.tables.types import JsonOrNull, UtcDateTime
 
 
 class OrderRow(SQLModel, table=True):

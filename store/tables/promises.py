@@ -4,7 +4,7 @@ from datetime import datetime
 
 from sqlmodel import Field, SQLModel
 
-from store.columns import BigId, UtcDateTime
+from store.tables.types import BigId, UtcDateTime
 
 
 class PromiseDriftRow(SQLModel, table=True):

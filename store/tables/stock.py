@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import JSON, CheckConstraint, Index, UniqueConstraint, false, text
 from sqlmodel import Field, SQLModel
 
-from store.columns import BigId, UtcDateTime
+from store.tables.types import BigId, UtcDateTime
 
 BUCKETS = (
     "usable",

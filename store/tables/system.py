@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import JSON, Index, text
 from sqlmodel import Field, SQLModel
 
-from store.columns import BigId, JsonOrNull, UtcDateTime
+from store.tables.types import BigId, JsonOrNull, UtcDateTime
 
 _WAITING = text("state = 'waiting'")
 _QUARANTINED = text("state = 'quarantined'")

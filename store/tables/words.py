@@ -4,7 +4,7 @@ from datetime import datetime
 
 from sqlmodel import Field, SQLModel
 
-from store.columns import UtcDateTime
+from store.tables.types import UtcDateTime
 
 
 class WordsRow(SQLModel, table=True):
