@@ -1,7 +1,7 @@
 """The port to whatever runs a node: a WMS, a store's POS, a supplier or a third-party warehouse."""
 
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from pydantic import Field
 
@@ -104,4 +104,13 @@ class NodeSystem(Protocol):
 
     def check(self) -> str:
         """Ask for something harmless with the account's key; a few words on what answered."""
+        ...
+
+
+@runtime_checkable
+class NamesOrders(Protocol):
+    """A node system whose webhooks name orders by an id of its own."""
+
+    def fulfillment_of(self, external_id: str) -> str | None:
+        """The fulfillment that it is; None: an order that doms did not put there."""
         ...

@@ -4,6 +4,7 @@ from datetime import datetime
 
 from standardwebhooks.webhooks import EmptyWebhookSecretError, Webhook, WebhookVerificationError
 
+from domain.network import Connection
 from integrations.errors import BadSignatureError
 from integrations.vendor import Headers
 
@@ -25,7 +26,7 @@ def sign(key: Webhook, delivery_id: str, at: datetime, body: str) -> dict[str, s
     }
 
 
-def verify(secret: str, headers: Headers, raw: bytes) -> str:
+def verify(_: Connection, secret: str, headers: Headers, raw: bytes) -> str:
     """Check signature and age (5 minutes) and return `webhook-id`. Raises BadSignatureError."""
     lowered = {name.lower(): value for name, value in headers.items()}
     try:

@@ -1,6 +1,6 @@
 """The port to a system that can be asked what stock lies at its nodes."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from domain.values import Id, Model
 
@@ -19,6 +19,7 @@ class StockReading(Model):
     net: int | None = None
 
 
+@runtime_checkable
 class StockSource(Protocol):
     """One connection that tells its nodes' stock, all of it, whenever it is asked."""
 

@@ -17,14 +17,27 @@ class NewsOf:
     fulfillment_id: str
 
 
-Event = NodeEvent | CarrierEvent | NewsOf
+@dataclass(frozen=True)
+class NewsOfOrder:
+    """The same, by the id that the vendor gave the order: whose it is, its system is asked too."""
+
+    external_id: str
+
+
+@dataclass(frozen=True)
+class NewsOfStock:
+    """A webhook that tells that stock has changed: what lies there, its system is asked."""
+
+
+News = NewsOf | NewsOfOrder | NewsOfStock
+Event = NodeEvent | CarrierEvent | News
 Headers = Mapping[str, str]
 Secrets = Mapping[str, str]
 """Secrets by the name of their environment variable, such as `os.environ`."""
 Client = TypeVar("Client", covariant=True)
 
-Verify = Callable[[str, Headers, bytes], str]
-"""(secret, headers, raw body) -> the vendor's id of the delivery, for doing it once.
+Verify = Callable[[Connection, str, Headers, bytes], str]
+"""(connection, secret, headers, raw body) -> the vendor's id of the delivery, for doing it once.
 Raises BadSignatureError."""
 Translate = Callable[[dict[str, Any]], tuple[Event, ...]]
 """JSON object -> what it tells. Raises QuarantineError."""

@@ -18,7 +18,7 @@ def verify(connection: Connection, secret: str | None, headers: Headers, raw: by
             f"connection {connection.connection_id} has no secret: set the variable "
             f"{connection.secret_env or 'that its secret_env should name'}"
         )
-    return vendor_of(connection).verify(secret, headers, raw)
+    return vendor_of(connection).verify(connection, secret, headers, raw)
 
 
 def translate(connection: Connection, raw: bytes) -> tuple[Event, ...]:

@@ -25,7 +25,7 @@ from domain.plans import TimelineEntry
 from domain.process_policy import Timings
 from domain.stages import Stage
 from integrations.errors import QuarantineError
-from integrations.vendor import Event, NewsOf
+from integrations.vendor import Event, NewsOf, NewsOfOrder, NewsOfStock
 from integrations.webhooks import translate
 from starter.api.links import fulfillment_workflow_of, workflow_of
 from starter.intake import Capture, Known, Reference
@@ -214,6 +214,8 @@ class Preparer:
         signals: list[Delivery] = []
         notes: list[tuple[str, TimelineEntry]] = []
         for event in _told(connection, row):
+            if isinstance(event, NewsOfOrder | NewsOfStock):
+                continue  # Its system is asked what they are.
             record = _fulfillment_of(session, event, connection.connection_id)
             node = known.nodes.get(record.order.node_id)
             speaks_for_it = node is not None and node.connection_id == connection.connection_id
@@ -336,7 +338,9 @@ def _told(connection: Connection, row: Message) -> tuple[Event, ...]:
     return translate(connection, row.body or b"")
 
 
-def _fulfillment_of(session: Session, event: Event, connection_id: str) -> FulfillmentRecord:
+def _fulfillment_of(
+    session: Session, event: NodeEvent | CarrierEvent | NewsOf, connection_id: str
+) -> FulfillmentRecord:
     """The fulfillment it is about, by reference or tracking number. Raises QuarantineError."""
     fulfillment_id: str | None = event.fulfillment_id
     try:

@@ -17,7 +17,9 @@ from domain.errors import DomsError
 from domain.events import CarrierEvent, NodeEvent, NodeEventType
 from domain.fulfillments import FulfillmentStatus
 from domain.network import Connection, ConnectionClass
+from integrations.node_system import NamesOrders
 from integrations.registry import NodeSystems, vendor_of
+from integrations.vendor import News, NewsOf, NewsOfOrder, NewsOfStock
 from starter.api.context import Wakeup
 from starter.api.links import fulfillment_workflow_of
 from starter.deliveries import REPORTED, TRACKED
@@ -52,14 +54,15 @@ class NodePoll:
         self._clock = clock
         self._after = ""
         self._lock = Lock()
-        self._news: set[str] = set()
+        self._news: set[tuple[str, NewsOf | NewsOfOrder]] = set()
         self._has_news = Wakeup()
 
-    def news_of(self, fulfillment_id: str) -> None:
-        """Ask for this one next; from any thread. Where nobody runs the poll, nothing happens."""
-        with self._lock:
-            self._news.add(fulfillment_id)
-        self._has_news.set()
+    def heard_of(self, connection_id: str, news: News) -> None:
+        """Ask about this next; from any thread. Where nobody runs the poll, nothing happens."""
+        if not isinstance(news, NewsOfStock):
+            with self._lock:
+                self._news.add((connection_id, news))
+            self._has_news.set()
 
     async def run(self, _: object = None) -> None:
         """Ask until cancelled."""
@@ -78,15 +81,32 @@ class NodePoll:
                 rounds_end = asyncio.get_running_loop().time() + POLL_SECONDS
 
     def ask_for_news(self) -> int:
-        """Ask for those that webhooks told of; how many steps were new."""
+        """Ask about the work that webhooks told of; how many steps were new."""
         with self._lock:
-            wanted, self._news = self._news, set()
-        if not wanted:
+            news, self._news = self._news, set()
+        if not news:
             return 0
         with reading(self._engine) as session:
             nodes = _polled_nodes(session)
-            work = open_among(session, sorted(nodes), sorted(wanted))
+            connections = network.connections(session)
+        named = {self._named(connections.get(name), one) for name, one in news}
+        with reading(self._engine) as session:
+            work = open_among(session, sorted(nodes), sorted(named - {""}))
         return self._ask_all(work, nodes)
+
+    def _named(self, connection: Connection | None, news: NewsOf | NewsOfOrder) -> str:
+        """The fulfillment that has news; empty where nobody can tell."""
+        if isinstance(news, NewsOf):
+            return news.fulfillment_id
+        if connection is None:
+            return ""
+        try:
+            system = self._systems.get(connection)
+            if isinstance(system, NamesOrders):
+                return system.fulfillment_of(news.external_id) or ""
+        except (DomsError, ValueError) as error:
+            log.info("nobody tells whose order it is: %s", error)
+        return ""
 
     def poll(self) -> int:
         """Ask for the next open fulfillments; how many steps were new."""

@@ -2,9 +2,9 @@
 
 import asyncio
 import logging
-import os
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from threading import Lock
 
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import Engine
@@ -14,9 +14,10 @@ from sqlalchemy.orm import Session
 from domain.errors import DomsError
 from domain.network import Connection, FeedMeaning, Node
 from domain.values import Id
-from integrations.http import shared_client
-from integrations.registry import vendor_of
+from integrations.registry import NodeSystems, vendor_of
 from integrations.stock import StockReading, StockSource
+from integrations.vendor import News, NewsOfStock
+from starter.api.context import Wakeup
 from store import inventory, network
 from store.engine import reading, transaction
 from store.inventory import StockCount
@@ -24,14 +25,9 @@ from store.inventory import StockCount
 log = logging.getLogger("doms.stock")
 
 POLL_SECONDS = 300.0
-SourceOf = Callable[[Connection], StockSource]
+NEWS_SECONDS = 2.0
+"""How long sales are gathered before the stock is read again."""
 _SKU: TypeAdapter[str] = TypeAdapter(Id)
-
-
-def source_of(connection: Connection) -> StockSource:
-    """The client of a connection that tells stock. Raises DomsError or ValueError."""
-    client: StockSource = vendor_of(connection).connect(connection, os.environ, shared_client())
-    return client
 
 
 class StockPoll:
@@ -40,36 +36,64 @@ class StockPoll:
     def __init__(
         self,
         engine: Engine,
+        systems: NodeSystems,
         wake: Callable[[], None],
         clock: Callable[[], datetime],
-        source: SourceOf = source_of,
     ) -> None:
         """Write into that store; `wake` tells the dispatcher that orders were granted stock."""
         self._engine = engine
+        self._systems = systems
         self._wake = wake
         self._clock = clock
-        self._source = source
+        self._lock = Lock()
+        self._news: set[str] = set()
+        self._has_news = Wakeup()
+
+    def heard_of(self, connection_id: str, news: News) -> None:
+        """Ask this one next; from any thread. Where nobody runs the poll, nothing happens."""
+        if isinstance(news, NewsOfStock):
+            with self._lock:
+                self._news.add(connection_id)
+            self._has_news.set()
 
     async def run(self, _: object = None) -> None:
-        """Read until cancelled."""
+        """Read until cancelled: what webhooks told of at most every few seconds."""
+        self._has_news.bind()
+        clock = asyncio.get_running_loop().time
+        rounds_end = clock()
         while True:
+            await self._has_news.wait(max(0.0, rounds_end - clock()))
+            is_round = clock() >= rounds_end
             try:
-                await asyncio.to_thread(self.poll)
+                await asyncio.to_thread(self.poll if is_round else self.ask_for_news)
             except SQLAlchemyError as error:
                 log.warning("the database did not answer: %s", error)
-            await asyncio.sleep(POLL_SECONDS)
+            if is_round:
+                rounds_end = clock() + POLL_SECONDS
+            await asyncio.sleep(NEWS_SECONDS)
 
     def poll(self) -> int:
         """Ask every connection that tells stock; how many positions were counted."""
+        with self._lock:
+            self._news.clear()
+        return sum(map(self._read, self._sources()))
+
+    def ask_for_news(self) -> int:
+        """Ask those whose webhooks told of a change; how many positions were counted."""
+        with self._lock:
+            news, self._news = self._news, set()
+        return sum(self._read(x) for x in self._sources() if x.connection_id in news)
+
+    def _sources(self) -> list[Connection]:
         with reading(self._engine) as session:
-            connections = [x for x in network.connections(session).values() if _tells(x)]
-        return sum(map(self._read, connections))
+            return [x for x in network.connections(session).values() if _tells(x)]
 
     def _read(self, connection: Connection) -> int:
         # What moves while the other side answers is put on top of the count, so it is as of before.
         counted_at = self._clock()
         try:
-            readings = self._source(connection).stock()
+            source = self._systems.get(connection)
+            readings = source.stock() if isinstance(source, StockSource) else ()
         except (DomsError, ValueError) as error:
             log.warning("%s tells no stock: %s", connection.connection_id, error)
             return 0

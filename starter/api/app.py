@@ -17,6 +17,7 @@ from temporalio.client import Client
 from config.settings import Settings
 from domain.routing.solve import warm
 from integrations.registry import Carriers, NodeSystems
+from integrations.vendor import News
 from starter.answers import Answers
 from starter.api import (
     commands,
@@ -61,6 +62,9 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+Polls = tuple[NodePoll, StockPoll]
+
+
 def create_app(
     settings: Settings,
     engine: Engine,
@@ -79,7 +83,11 @@ def create_app(
     dispatcher = Dispatcher(settings, engine, reference, capture, wakeup, clock)
     following = Following(engine, clock)
     answers = Answers(connect, lambda: dispatcher.reaches_temporal)
-    nodes_poll = NodePoll(engine, NodeSystems(os.environ), wakeup.set, clock)
+    systems = NodeSystems(os.environ)
+    polls: Polls = (
+        NodePoll(engine, systems, wakeup.set, clock),
+        StockPoll(engine, systems, wakeup.set, clock),
+    )
     services = Services(
         settings=settings,
         engine=engine,
@@ -94,7 +102,7 @@ def create_app(
         answers=answers,
         temporal_ready=lambda: dispatcher.reaches_temporal,
         learned=LearnedReader(engine).current,
-        news_of=nodes_poll.news_of,
+        heard_of=lambda connection_id, news: _tell(polls, connection_id, news),
     )
     app = FastAPI(
         title="doms",
@@ -102,7 +110,7 @@ def create_app(
         description="Distributed order management: orders, promises, stock and node work.",
         docs_url=None,
         redoc_url=None,
-        lifespan=_lifespan(services, dispatcher, wakeup, nodes_poll, connect),
+        lifespan=_lifespan(services, dispatcher, wakeup, polls, connect),
     )
     app.state.services = services
     app.add_middleware(RequestMetrics)
@@ -128,6 +136,11 @@ def create_app(
     return app
 
 
+def _tell(polls: Polls, connection_id: str, news: News) -> None:
+    for poll in polls:
+        poll.heard_of(connection_id, news)
+
+
 Lifespan = Callable[[FastAPI], Any]
 
 
@@ -135,7 +148,7 @@ def _lifespan(
     services: Services,
     dispatcher: Dispatcher,
     wakeup: Wakeup,
-    nodes_poll: NodePoll,
+    polls: Polls,
     connect: Connect | None,
 ) -> Lifespan:
     @asynccontextmanager
@@ -149,8 +162,7 @@ def _lifespan(
                 sweeper = Sweeper(settings, engine, wakeup.set, clock)
                 keeper = StockKeeper(engine, wakeup.set, clock)
                 poll = ParcelPoll(engine, Carriers(os.environ), wakeup.set, clock)
-                stock = StockPoll(engine, wakeup.set, clock)
-                runs = (dispatcher, sweeper, keeper, poll, nodes_poll, stock)
+                runs = (dispatcher, sweeper, keeper, poll, *polls)
                 for run in (x.run for x in runs):
                     task = asyncio.create_task(_keep_running(run, connect))
                     stack.push_async_callback(_stop, task)

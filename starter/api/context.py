@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 from config.settings import Settings
 from domain.learned_dates import LearnedDates
 from domain.orders import MAX_DOCUMENT_BYTES
+from integrations.vendor import News
 from starter.answers import Answers
 from starter.api.problems import FieldError, InvalidDocumentError, ProblemError, field_errors
 from starter.auth import Caller, Gatekeeper
@@ -47,8 +48,8 @@ class Services:
     temporal_ready: Callable[[], bool] = field(default=lambda: False)
     learned: Callable[[], LearnedDates | None] = field(default=lambda: None)
     """Delivery dates as learned last."""
-    news_of: Callable[[str], None] = field(default=lambda _: None)
-    """Has a fulfillment's node asked for its news."""
+    heard_of: Callable[[str, News], None] = field(default=lambda _, __: None)
+    """Has a connection's system asked for its news."""
 
 
 def services_of(request: Request) -> Services:

@@ -10,15 +10,16 @@ import pytest
 from sqlalchemy import Engine
 
 from domain.events import CarrierEvent, NodeEvent
-from domain.network import Connection, FeedMeaning
+from domain.network import FeedMeaning
 from integrations.registry import NodeSystems
-from integrations.stock import StockSource
+from integrations.vendor import NewsOf, NewsOfOrder, NewsOfStock
 from starter.deliveries import REPORTED, TRACKED
 from starter.node_poll import NodePoll
 from starter.stock_poll import StockPoll
-from store import inbox, network
+from store import inbox, inventory, network
 from store.engine import transaction
 from store.inbox import InboxRow
+from tests.contract import square_account
 from tests.contract.shipbob_account import ADDRESS, CONNECTION, SECRETS, Account, handover
 from tests.contract.test_shipbob import parcel, stocked
 from tests.integration.api.conftest import until
@@ -36,6 +37,9 @@ from tests.integration.store.builders import (
     reserve,
 )
 
+STORE = square_account.CONNECTION.model_copy(
+    update={"settings": {"locations": {"3PL-1": "L1"}, "webhook_url": square_account.URL}}
+)
 ROW = ("3PL-1", "1", "X", 3)
 
 
@@ -69,10 +73,8 @@ class World:
         return NodePoll(self.engine, systems, self.wake, self.clock)
 
     def stock(self) -> StockPoll:
-        def source(connection: Connection) -> StockSource:
-            return self.account.warehouse(connection)
-
-        return StockPoll(self.engine, self.wake, self.clock, source)
+        systems = NodeSystems(SECRETS, client=self.account.client)
+        return StockPoll(self.engine, systems, self.wake, self.clock)
 
     def count(self, *places: tuple[int, int, int]) -> int:
         self.account.stock = [stocked("X", *places)]
@@ -140,13 +142,38 @@ def test_a_node_that_is_away_or_does_not_know_the_work_tells_nothing(world: Worl
 def test_news_are_asked_for_at_once_and_only_of_that_nodes_open_work(world: World) -> None:
     poll = world.nodes()
     asked_before = len(world.account.requests)
-    poll.news_of("W-404-1")
+    poll.heard_of("shipbob-1", NewsOf("W-404-1"))
     strange = poll.ask_for_news()
     asked_for_strange = len(world.account.requests) - asked_before
-    poll.news_of("W-1-1")
+    poll.heard_of("shipbob-1", NewsOf("W-1-1"))
 
     assert (strange, asked_for_strange) == (0, 0)
     assert (poll.ask_for_news(), poll.ask_for_news()) == (1, 0)
+
+
+def test_an_order_told_by_the_vendors_own_id_is_asked_whose_it_is(engine: Engine) -> None:
+    world = World(engine)
+    store = square_account.Account()
+    with transaction(engine) as session:
+        known = a_network(a_node("3PL-1", connection_id="square-1"))
+        connections = (*known.connections, STORE)
+        network.import_network(
+            session, known.model_copy(update={"connections": connections}), PRODUCTS, NOW
+        )
+        inventory.receive(session, "3PL-1", "X", 10, key="first", now=at(-60))
+    reserve(engine, "W-1", a_plan(ROW))
+    assert release(engine, "W-1", a_plan(ROW))
+    store.till(STORE).release(square_account.handover(node_id="3PL-1"))
+    store.become("RESERVED")
+    systems = NodeSystems(square_account.SECRETS, client=store.client)
+    poll = NodePoll(engine, systems, world.wake, world.clock)
+    for external_id in ("O404", "O1"):
+        poll.heard_of("square-1", NewsOfOrder(external_id))
+    poll.heard_of("nobody", NewsOfOrder("O1"))
+    poll.heard_of("square-1", NewsOfStock())
+
+    assert (poll.ask_for_news(), poll.ask_for_news()) == (1, 0)
+    assert [x.event_id for x in events(world.kept())] == ["square/O1/acknowledged"]
 
 
 async def test_the_running_poll_hears_of_news_before_its_next_round(world: World) -> None:
@@ -155,7 +182,7 @@ async def test_the_running_poll_hears_of_news_before_its_next_round(world: World
     await until(lambda: world.woken == 1)
     world.account.ship(0, "9400")
 
-    poll.news_of("W-1-1")
+    poll.heard_of("shipbob-1", NewsOf("W-1-1"))
 
     try:
         await until(lambda: world.woken == 2)
@@ -178,6 +205,18 @@ def test_a_count_while_orders_are_worked_on_leaves_what_they_have(world: World) 
 
     place = position(world.engine, "3PL-1", "X")
     assert (place.usable, place.released) == (12, 3)
+
+
+def test_stock_is_read_at_once_where_a_webhook_tells_that_it_changed(world: World) -> None:
+    world.account.stock = [stocked("X", (10, 9, 6))]
+    world.now += timedelta(minutes=1)
+    poll = world.stock()
+    poll.heard_of("shipbob-1", NewsOf("W-1-1"))
+    none = poll.ask_for_news()
+    poll.heard_of("shipbob-1", NewsOfStock())
+
+    assert (none, poll.ask_for_news(), poll.ask_for_news()) == (0, 1, 0)
+    assert position(world.engine, "3PL-1", "X").usable == 9
 
 
 def test_the_same_stock_at_the_same_moment_changes_nothing(world: World) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from domain.events import CarrierEvent, CarrierStatus
+from domain.network import Connection
 from domain.values import UtcTime
 from integrations.carrier.account import parcel_event, without_repeats
 from integrations.errors import BadSignatureError, QuarantineError
@@ -91,7 +92,7 @@ def translate(body: dict[str, Any]) -> tuple[Event, ...]:
     return quarantined(lambda: tracker_events(tracker))[-1:]
 
 
-def verify(secret: str, headers: Headers, raw: bytes) -> str:
+def verify(_: Connection, secret: str, headers: Headers, raw: bytes) -> str:
     """Check `X-Hmac-Signature` and return the event's id. Raises BadSignatureError.
 
     EasyPost signs with the secret in its compatibility form (NFKD) and sends no time.

@@ -6,6 +6,7 @@ from typing import Any
 
 from domain.errors import UnknownReferenceError
 from domain.events import CarrierEvent, CarrierStatus
+from domain.network import Connection
 from integrations.carrier.account import parcel_event, without_repeats
 from integrations.carrier.ups.documents import listed
 from integrations.errors import BadSignatureError, QuarantineError
@@ -53,7 +54,7 @@ def events_of(answer: Mapping[str, Any], tracking_number: str) -> tuple[CarrierE
     return without_repeats(events)
 
 
-def verify(secret: str, headers: Headers, raw: bytes) -> str:
+def verify(_: Connection, secret: str, headers: Headers, raw: bytes) -> str:
     """UPS sends no webhooks here: nothing it seems to send is proved."""
     raise BadSignatureError("UPS is asked for its parcels and sends no webhooks")
 

@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 from config.settings import Settings
 from domain.network import Connection, ConnectionClass
 from integrations.standard_webhooks import sign, signer
+from integrations.vendor import News, NewsOf
 from starter.api.app import create_app
 from starter.deliveries import Done, Preparer, Quarantined
 from starter.intake import Capture, Intake, Reference
@@ -50,8 +51,12 @@ def app(settings: Settings, filled: Engine) -> FastAPI:
 async def test_a_node_is_asked_at_once_for_the_news_a_webhook_tells_of(
     app: FastAPI, filled: Engine
 ) -> None:
-    asked: list[str] = []
-    app.state.services = replace(app.state.services, news_of=asked.append)
+    asked: list[tuple[str, News]] = []
+
+    def heard_of(connection_id: str, news: News) -> None:
+        asked.append((connection_id, news))
+
+    app.state.services = replace(app.state.services, heard_of=heard_of)
     raw = json.dumps({"reference_id": "W-1-1", "status": "LabelCreated"})
     headers = sign(signer(SECRET), "msg_1", datetime.now(UTC), raw)
 
@@ -60,7 +65,7 @@ async def test_a_node_is_asked_at_once_for_the_news_a_webhook_tells_of(
             answer = await client.post("/v1/webhooks/shipbob-1", content=raw, headers=headers)
             assert answer.status_code == 202
 
-    assert asked == ["W-1-1"]
+    assert asked == [("shipbob-1", NewsOf("W-1-1"))]
     [kept] = messages_of(filled)
     assert (kept["stream"], kept["state"]) == ("fulfillment-W-1-1", "waiting")
 
