@@ -31,7 +31,6 @@ from store.protection import keep, protections_at
 from store.stock_rules import Keeper
 from store.supply import Expected as Expected
 from store.supply import expect_supply as expect_supply
-from store.supply import inbound as inbound
 from store.supply import take_expected
 from store.tables.stock import BUCKETS
 

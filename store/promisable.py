@@ -10,14 +10,14 @@ from sqlalchemy.orm import Session
 from domain.catalogue import Product, SupplyMode
 from domain.errors import ConflictError, UnknownReferenceError
 from domain.inventory import Position
-from domain.supply import Atp, Block, Kept, NodeStock, SupplyType, atp, kit_units
+from domain.supply import Atp, Block, NodeStock, SupplyType, atp, kit_units
 from domain.values import Model
 from store.columns import query
 from store.exclusions import blocks_of
 from store.ledger import position_of_row
 from store.network import KnownNetwork, known_network, known_products
 from store.protection import Kept as KeptRows
-from store.protection import protections_of
+from store.protection import in_order, protections_of
 from store.stock_rules import RulesInForce, rules_in_force
 from store.supply import supply_of
 
@@ -170,13 +170,9 @@ class _Question:
         )
 
     def _stock(self, place: Position, kept: KeptRows) -> NodeStock:
-        order = () if self.rules is None else self.rules.rules.channels
-        first = [channel for channel in order if channel in kept]
-        channels = [*first, *(channel for channel in kept if channel not in first)]
+        channels = () if self.rules is None else self.rules.rules.channels
         return NodeStock(
-            node_id=place.node_id,
-            sellable=place.sellable,
-            kept={name: Kept(quantity=kept[name][0], level=kept[name][1]) for name in channels},
+            node_id=place.node_id, sellable=place.sellable, kept=in_order(kept, channels)
         )
 
     def _closed(self, node_ids: Iterable[str]) -> Iterator[Block]:

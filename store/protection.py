@@ -1,10 +1,11 @@
 """Units kept for one channel; a position's `protected` is the sum of its channels' rows."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy.orm import Session
 
+from domain import supply
 from store.columns import ByPairs, query, statement
 from store.ledger import SELLABLE
 
@@ -73,6 +74,13 @@ def protections_at(
     for row in _OF_PAIRS.rows(session, pairs, locked=locked):
         found.setdefault((row.node_id, row.sku), {})[row.channel] = (row.quantity, row.level)
     return found
+
+
+def in_order(kept: Kept, channels: Sequence[str]) -> dict[str, supply.Kept]:
+    """What a node keeps for channels, in the order they are filled: as the rules name them."""
+    first = [channel for channel in channels if channel in kept]
+    names = [*first, *(channel for channel in kept if channel not in first)]
+    return {name: supply.Kept(quantity=kept[name][0], level=kept[name][1]) for name in names}
 
 
 def keep(

@@ -7,7 +7,6 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from domain.errors import UnknownReferenceError
-from domain.routing.decision import InboundSupply
 from domain.supply import DatedSupply, SupplyType
 from domain.values import Count, Id, Model, UtcTime
 from store.columns import ByPairs, query, statement
@@ -33,12 +32,6 @@ _RECEIVED = ByPairs(
     "t.node_id, t.sku, t.reason, t.at, t.occurred_at, t.delta",
     "ledger",
     "WHERE t.bucket = 'usable' AND t.kind = 'receive' AND t.at > :at",
-)
-_INBOUND = query(
-    "SELECT node_id, sku, quantity, due FROM supply WHERE sku IN :skus AND quantity > 0"
-    " AND condition = 'usable' ORDER BY due, node_id, sku, supply_id",
-    "supply",
-    lists=["skus"],
 )
 _OF_SKUS = query(
     "SELECT supply_id, node_id, sku, quantity, due, supply_type, condition FROM supply"
@@ -86,12 +79,6 @@ def take_expected(session: Session, supply_id: str, node_id: str, sku: str, quan
     """As many units of that supply are no longer expected: they arrived."""
     row = {"supply_id": supply_id, "sku": sku, "node_id": node_id, "arrived": quantity}
     session.execute(_ARRIVED, row)
-
-
-def inbound(session: Session, skus: Iterable[str]) -> tuple[InboundSupply, ...]:
-    """Units of these SKUs still to come and fit for sale, soonest first."""
-    rows = session.execute(_INBOUND, {"skus": sorted(set(skus))})
-    return tuple(InboundSupply.model_validate(dict(row)) for row in rows.mappings())
 
 
 def supply_of(session: Session, skus: Iterable[str]) -> list[DatedSupply]:

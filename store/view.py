@@ -5,7 +5,7 @@ The database alone decides when stock is taken; a view only says what to ask for
 """
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -24,6 +24,8 @@ from domain.routing.facts import (
     compile_network,
     needed_skus,
 )
+from domain.supply import Block
+from store.view_inbound import Inbound
 
 WESTERNMOST = timedelta(hours=12)
 """The earliest local date anywhere is that of 12 hours ago in UTC."""
@@ -68,7 +70,7 @@ class AvailabilityView:
     products: Mapping[str, bytes] = field(default_factory=dict)
     """SKU -> the product's document as JSON; parsed when asked for."""
     capacity: Mapping[str, DayCapacity] = field(default_factory=dict)
-    inbound: Mapping[str, tuple[InboundSupply, ...]] = field(default_factory=dict)
+    inbound: Mapping[str, Inbound] = field(default_factory=dict)
     cool_offs: Mapping[str, tuple[CoolOff, ...]] = field(default_factory=dict)
     """By SKU; empty SKU: for all."""
 
@@ -95,7 +97,7 @@ class AvailabilityView:
             stock={sku: self.stock_of(sku, channel, now) for sku in needed},
             products={sku: x for sku in needed if (x := self.product(sku)) is not None},
             capacity={day: left for day, left in self.capacity.items() if day >= today},
-            inbound={x: rows for x in needed if (rows := self._inbound_of(x, now))},
+            inbound={x: rows for x in needed if (rows := self.inbound_of(x, channel, now))},
             availability_version=self.availability_version,
         )
 
@@ -103,7 +105,10 @@ class AvailabilityView:
         """The units of a SKU that the channel may take now, by node."""
         stock = self.stock.get(sku, NO_STOCK)
         if self.own and (own := self.own.get((channel, sku))):
-            stock = changed_stock(stock, {node: units or None for node, units in own.items()})
+            # A node with none of a product that needs no stock carries it all the same.
+            listed = set(stock.nodes.tolist())
+            units = {node: x if x or node in listed else None for node, x in own.items()}
+            stock = changed_stock(stock, units)
         if self.closed:
             out = self._closed_nodes(sku, now)
             if out.size:
@@ -135,20 +140,24 @@ class AvailabilityView:
         out = self.network.indexes_of(x.node_id for x in rows if x.at(now))
         return np.array(out, dtype=np.int32)
 
-    def _inbound_of(self, sku: str, now: datetime) -> tuple[InboundSupply, ...]:
-        rows = self.inbound.get(sku, ())
-        if rows and self.closed:
-            closed = {
-                x.node_id: x
-                for x in (*self.closed.get("", ()), *self.closed.get(sku, ()))
-                if x.at(now)
-            }
-            rows = tuple(x for x in rows if x.node_id not in closed or not _is_closed(closed, x))
-        return rows
+    def inbound_of(self, sku: str, channel: str, now: datetime) -> tuple[InboundSupply, ...]:
+        """Units on their way that the channel may be promised, from when; soonest first."""
+        found = self.inbound.get(sku)
+        if found is None:
+            return ()
+        return found.offered(sku, channel, tuple(self._blocks(sku, found.node_ids, now)), now)
 
-
-def _is_closed(closed: Mapping[str, Closed], supply: InboundSupply) -> bool:
-    return closed[supply.node_id].at(supply.due)
+    def _blocks(self, sku: str, node_ids: Iterable[str], now: datetime) -> Iterator[Block]:
+        for closed in (*self.closed.get("", ()), *self.closed.get(sku, ())):
+            if closed.at(now):
+                yield Block(node_id=closed.node_id, until=closed.until, reason="closed")
+        for node_id in node_ids:
+            number = self.network.index.get(node_id)
+            node = None if number is None else self.network.nodes[number]
+            if node is None or not node.active:
+                yield Block(node_id=node_id, reason="inactive")
+            elif node.offline_until is not None and node.offline_until > now:
+                yield Block(node_id=node_id, until=node.offline_until, reason="offline")
 
 
 def changed_stock(stock: SkuStock, units: Mapping[int, int | None]) -> SkuStock:

@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from domain.routing.facts import SkuStock
 from store import view_reading as reading
 from store.view import AvailabilityView
+from store.view_inbound import read_inbound
 from store.view_updates import small_parts
 
 SKUS_AT_ONCE = 100
@@ -60,7 +61,7 @@ def _compare_skus(connection: Connection, view: AvailabilityView, skus: set[str]
     parts: dict[str, Any] = {"stock": _of(view.stock, skus, fresh)} if names else {}
     whole: dict[str, Mapping[str, Any]] = {
         "products": reading.read_products(connection, skus),
-        "inbound": reading.read_inbound(connection, skus),
+        "inbound": read_inbound(connection, skus),
     }
     for part, rows in whole.items():
         known = getattr(view, part)

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
-from domain.routing.decision import InboundSupply
 from domain.routing.facts import DayCapacity, NetworkFacts, SkuStock, compile_network
 from store.columns import ByPairs, query, statement
 from store.ledger import SELLABLE
@@ -45,12 +44,6 @@ _CAPACITY = (
 )
 _ALL_CAPACITY = statement(_CAPACITY, "capacity")
 _CAPACITY_OF = statement(f"{_CAPACITY} AND node_id IN :node_ids", "capacity", lists=["node_ids"])
-_SUPPLY = (
-    "SELECT node_id, sku, quantity, due FROM supply WHERE quantity > 0 AND condition = 'usable'"
-)
-_SOONEST = "ORDER BY due, node_id, sku, supply_id"
-_ALL_SUPPLY = query(f"{_SUPPLY} {_SOONEST}", "supply")
-_SUPPLY_OF = query(f"{_SUPPLY} AND sku IN :skus {_SOONEST}", "supply", lists=["skus"])
 _COOL_OFFS = query("SELECT node_id, sku, until, reason FROM cool_offs", "cool_offs")
 _CLOSED = query("SELECT sku, node_id, until FROM exclusions", "exclusions")
 _VERSION = statement("SELECT max(id) FROM ledger")
@@ -195,17 +188,6 @@ def day_of(rows: Mapping[int, tuple[int, int]]) -> DayCapacity:
         np.ascontiguousarray(left[:, 0]),
         np.ascontiguousarray(left[:, 1]),
     )
-
-
-def read_inbound(
-    connection: Connection, skus: Iterable[str] | None = None
-) -> dict[str, tuple[InboundSupply, ...]]:
-    """Units still to come of these SKUs or of all, soonest first."""
-    sql, parameters = _of_some(_ALL_SUPPLY, _SUPPLY_OF, skus)
-    found: dict[str, list[InboundSupply]] = {}
-    for row in connection.execute(sql, parameters).mappings():
-        found.setdefault(row["sku"], []).append(InboundSupply.model_validate(dict(row)))
-    return {sku: tuple(supplies) for sku, supplies in found.items()}
 
 
 def read_cool_offs(connection: Connection, now: datetime) -> dict[str, tuple[CoolOff, ...]]:

@@ -13,6 +13,7 @@ from domain.routing.facts import DayCapacity, NetworkFacts
 from store import view_reading as reading
 from store.changes import Change, place_of
 from store.view import NO_NETWORK, NO_STOCK, WESTERNMOST, AvailabilityView, changed_stock
+from store.view_inbound import read_inbound
 
 Keys = set[tuple[str, str]]
 """(node id, SKU) of changed rows."""
@@ -39,7 +40,7 @@ def read_view(connection: Connection, now: datetime) -> AvailabilityView:
         stock=reading.read_all_stock(connection, network.index),
         own=reading.read_own(connection, network.index),
         products=reading.read_products(connection),
-        inbound=reading.read_inbound(connection),
+        inbound=read_inbound(connection),
         **small_parts(connection, network, now),
     )
 
@@ -59,7 +60,7 @@ def view_of(connection: Connection, skus: Iterable[str], now: datetime) -> Avail
         stock=reading.read_stock_of(connection, wanted, network.index),
         own=reading.read_own(connection, network.index, wanted),
         products=products,
-        inbound=reading.read_inbound(connection, wanted),
+        inbound=read_inbound(connection, wanted),
         **small_parts(connection, network, now),
     )
 
@@ -106,12 +107,21 @@ def _positions(connection: Connection, view: AvailabilityView, keys: Keys, _: da
             stock[sku] = following
         else:
             stock.pop(sku, None)
-    protected = {sku for _, sku in view.own} & {sku for _, sku in keys}
-    return {"stock": stock, **_own(connection, view, protected)}
+    skus = {sku for _, sku in keys}
+    protected = {sku for _, sku in view.own} & skus
+    return {
+        "stock": stock,
+        **_own(connection, view, protected),
+        **_inbound(connection, view, view.inbound.keys() & skus),
+    }
 
 
 def _protections(connection: Connection, view: AvailabilityView, keys: Keys, _: datetime) -> Parts:
-    return _own(connection, view, {sku for _, sku in keys})
+    skus = {sku for _, sku in keys}
+    return {
+        **_own(connection, view, skus),
+        **_inbound(connection, view, view.inbound.keys() & skus),
+    }
 
 
 def _own(connection: Connection, view: AvailabilityView, skus: set[str]) -> Parts:
@@ -132,8 +142,21 @@ def _products(connection: Connection, view: AvailabilityView, keys: Keys, _: dat
 
 
 def _supply(connection: Connection, view: AvailabilityView, keys: Keys, _: datetime) -> Parts:
-    skus = {sku for _, sku in keys}
-    return {"inbound": _swapped(view.inbound, skus, reading.read_inbound(connection, skus))}
+    return _inbound(connection, view, {sku for _, sku in keys})
+
+
+def _backorders(connection: Connection, view: AvailabilityView, keys: Keys, _: datetime) -> Parts:
+    return _inbound(connection, view, view.inbound.keys() & {sku for _, sku in keys})
+
+
+def _stock_rules(connection: Connection, view: AvailabilityView, _: Keys, __: datetime) -> Parts:
+    return _inbound(connection, view, set(view.inbound))
+
+
+def _inbound(connection: Connection, view: AvailabilityView, skus: set[str]) -> Parts:
+    if not skus:
+        return {}
+    return {"inbound": _swapped(view.inbound, skus, read_inbound(connection, skus))}
 
 
 def _capacity(connection: Connection, view: AvailabilityView, keys: Keys, now: datetime) -> Parts:
@@ -160,6 +183,8 @@ _READ_ANEW: dict[str, Callable[[Connection, AvailabilityView, Keys, datetime], P
     "positions": _positions,
     "protections": _protections,
     "supply": _supply,
+    "backorders": _backorders,
+    "stock_rules": _stock_rules,
     "capacity": _capacity,
     "cool_offs": _cool_offs,
     "exclusions": _closed,

@@ -223,6 +223,29 @@ async def test_what_only_inbound_supply_can_serve_gets_its_date(
     assert one["ship_at"] > due.isoformat()
 
 
+async def test_supply_that_waiting_orders_will_get_is_not_offered_again(
+    api: httpx.AsyncClient, shops: Engine
+) -> None:
+    due = NOW + timedelta(days=9)
+    with transaction(shops) as session:
+        row = supply.Expected(supply_id="PO", node_id="dc-1", sku="MUG", quantity=900, due=due)
+        supply.expect_supply(session, [row])
+        exclusions.exclude(session, "store-1", "MUG", until=None, reason="recall")
+        inventory.keep_back(
+            session, "dc-1", "MUG", safety_stock=100, protected={}, key="none", now=NOW
+        )
+        reservations.add_backorder(
+            session, "W-1", [("1", "MUG", 500)], demand_class="", promise_at=None, key="b", now=NOW
+        )
+
+    too_many = await ask(api, methods=["ship"], items=[{"sku": "MUG", "quantity": 401}])
+    rest = await ask(api, methods=["ship"], items=[{"sku": "MUG", "quantity": 400}])
+
+    assert [x["quantity"] for x in too_many["options"][too_many["chosen"]]["missing"]] == [1]
+    one = rest["options"][rest["chosen"]]
+    assert (one["missing"], one["ship_at"] > due.isoformat()) == ([], True)
+
+
 async def test_a_pick_up_can_be_recorded_replayed_and_explained_like_any_decision(
     api: httpx.AsyncClient, shops: Engine
 ) -> None:

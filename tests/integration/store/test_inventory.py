@@ -5,10 +5,10 @@ from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
 from domain.errors import ConflictError, UnknownReferenceError
-from domain.routing.decision import InboundSupply
 from store import fulfillments, inventory, network, operations, outbox, reservations
 from store.engine import reading, transaction
 from store.inventory import Expected, Grant, StockCount
+from store.supply import supply_of
 from tests.integration.store.builders import (
     NOW,
     a_count,
@@ -449,20 +449,16 @@ def test_an_arrival_takes_its_units_off_the_expected_supply(engine: Engine) -> N
         inventory.expect_supply(session, orders)
         inventory.receive(session, "A", "X", 2, key="first", now=NOW, supply_id="PO-1")
     with reading(engine) as session:
-        assert inventory.inbound(session, ["X"]) == (
-            InboundSupply(node_id="A", sku="X", quantity=3, due=at(100)),
-            InboundSupply(node_id="B", sku="X", quantity=7, due=at(200)),
-        )
+        coming = [(x.node_id, x.quantity, x.due) for x in supply_of(session, ["X"])]
+    assert coming == [("A", 3, at(100)), ("B", 7, at(200))]
     with transaction(engine) as session:
         inventory.receive(session, "A", "X", 9, key="rest", now=NOW, supply_id="PO-1")
         inventory.expect_supply(
             session, [Expected(supply_id="PO-2", node_id="B", sku="X", quantity=4, due=at(300))]
         )
     with reading(engine) as session:
-        assert inventory.inbound(session, ["X"]) == (
-            InboundSupply(node_id="B", sku="X", quantity=4, due=at(300)),
-        )
-        assert inventory.inbound(session, ["Y"]) == ()
+        assert [(x.node_id, x.quantity) for x in supply_of(session, ["X"])] == [("B", 4)]
+        assert supply_of(session, ["Y"]) == []
 
 
 def test_a_bucket_changed_behind_the_ledgers_back_is_found(engine: Engine) -> None:

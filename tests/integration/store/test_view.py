@@ -3,7 +3,7 @@
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -17,10 +17,23 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from domain.catalogue import KitComponent, Product, SupplyMode
-from domain.errors import DomsError
+from domain.errors import DomsError, UnknownReferenceError
 from domain.routing.facts import KernelFacts, content_id, facts_of
 from domain.routing.policy import RoutingPolicy
-from store import exclusions, inventory, ledger, network, policies, protection, reservations, supply
+from domain.stock_rules import StockRules
+from domain.supply import SupplyType
+from store import (
+    exclusions,
+    inventory,
+    ledger,
+    network,
+    policies,
+    promisable,
+    protection,
+    reservations,
+    stock_rules,
+    supply,
+)
 from store import following as following_module
 from store.changes import delete_before, place_of
 from store.engine import reading, transaction
@@ -86,7 +99,12 @@ def plain(view: AvailabilityView, now: datetime = NOW) -> dict[str, Any]:
     return {
         "sold": sold,
         "capacity": capacity,
-        "inbound": [x for sku in SKUS for x in view.inbound.get(sku, ())],
+        "inbound": [
+            (channel, sku, row.node_id, row.quantity, row.due)
+            for channel in CHANNELS
+            for sku in SKUS
+            for row in sorted(view.inbound_of(sku, channel, now), key=lambda x: (x.node_id, x.due))
+        ],
         "exclusions": sorted(view.exclusions(SKUS, now), key=lambda x: (x.node_id, x.sku or "")),
         "products": {sku: view.product(sku) for sku in (*SKUS, "NEW")},
         "version": view.availability_version,
@@ -108,7 +126,7 @@ def as_the_tables_say(engine: Engine, now: datetime = NOW) -> dict[str, Any]:
                 )
                 for row in session.execute(text("SELECT * FROM capacity"))
             },
-            "inbound": [x for sku in SKUS for x in supply.inbound(session, [sku])],
+            "inbound": list(_offered(session, now)),
             "exclusions": sorted(
                 reservations.cool_offs(session, SKUS, now), key=lambda x: (x.node_id, x.sku or "")
             ),
@@ -116,6 +134,26 @@ def as_the_tables_say(engine: Engine, now: datetime = NOW) -> dict[str, Any]:
             "version": str(session.execute(text("SELECT max(id) FROM ledger")).scalar() or 0),
             "network": (network.network_version(session), sorted(nodes)),
         }
+
+
+def _offered(session: Session, now: datetime) -> Iterator[tuple[str, str, str, int, datetime]]:
+    """What each arrival adds to what can be promised, by the answer people get (ATP by date)."""
+    for channel in CHANNELS:
+        for sku in SKUS:
+            try:
+                found = promisable.promise_of(session, sku, now, channel).atp
+            except UnknownReferenceError:
+                continue
+            for node in found.nodes:
+                # A node that is closed until then promises what it has, and what came, from then.
+                start = node.from_time
+                known = max(0, node.now)
+                for due in sorted({x.promisable_at for x in node.arrivals if x.promisable_at}):
+                    assert start is not None
+                    there = found.at_node(node.node_id, max(due, start))
+                    if there > known:
+                        yield channel, sku, node.node_id, there - known, due
+                    known = there
 
 
 def _sold(session: Session, now: datetime) -> dict[tuple[str, str], dict[str, int]]:
@@ -196,6 +234,47 @@ def test_protected_units_are_there_for_their_channel_only(
         ledger.apply(session, {("A", "X"): {"usable": -2}}, cause)
     assert plain(following.view())["sold"]["web", "X"] == {"A": 3}
     assert plain(following.view())["sold"]["shop", "X"] == {"B": 7}
+
+
+def test_what_comes_makes_up_for_what_is_owed_before_it_is_offered(
+    engine: Engine, following: Following
+) -> None:
+    def offered(channel: str = "web") -> list[tuple[str, int, datetime]]:
+        rows = following.view().inbound_of("Y", channel, NOW)
+        return [(x.node_id, x.quantity, x.due) for x in rows]
+
+    # given: ten due at A tomorrow, five at B in two days
+    with transaction(engine) as session:
+        rows = [
+            supply.Expected(supply_id=node, node_id=node, sku="Y", quantity=units, due=at(due))
+            for node, units, due in (("A", 10, 1440), ("B", 5, 2880))
+        ]
+        supply.expect_supply(session, rows)
+    assert offered() == [("A", 10, at(1440)), ("B", 5, at(2880))]
+    # when: A owes four by its safety stock
+    with transaction(engine) as session:
+        inventory.keep_back(session, "A", "Y", safety_stock=7, protected={}, key="k", now=NOW)
+    assert offered() == [("A", 6, at(1440)), ("B", 5, at(2880))]
+    # when: an order waits for eight, wherever they come
+    with transaction(engine) as session:
+        reservations.add_backorder(
+            session, "W-1", [("1", "Y", 8)], demand_class="", promise_at=None, key="b", now=NOW
+        )
+    assert offered() == [("B", 3, at(2880))]
+    # when: B wants to keep two for the shop
+    with transaction(engine) as session:
+        inventory.keep_back(
+            session, "B", "Y", safety_stock=0, protected={"shop": 2}, key="p", now=NOW
+        )
+    assert (offered(), offered("shop")) == ([("B", 1, at(2880))], [("B", 3, at(2880))])
+    # when: only what is under way may be promised, and when all is overdue
+    with transaction(engine) as session:
+        stock_rules.put_rules(session, RULES[1], NOW)
+    assert offered() == []
+    with transaction(engine) as session:
+        stock_rules.put_rules(session, RULES[0], NOW)
+    assert offered("shop") == [("B", 3, at(2880))]
+    assert following.view().inbound_of("Y", "shop", at(2880)) == ()
 
 
 def test_a_closed_node_sells_nothing_until_it_opens(engine: Engine, following: Following) -> None:
@@ -459,13 +538,21 @@ def _hold(session: Session, node_id: str, sku: str, units: int) -> None:
 
 
 def _expect(session: Session, node_id: str, sku: str, units: int, due: datetime) -> None:
-    row = supply.Expected(supply_id="P", node_id=node_id, sku=sku, quantity=units, due=due)
+    row = supply.Expected(
+        supply_id=f"P{units % 2}",
+        node_id=node_id,
+        sku=sku,
+        quantity=units,
+        due=due,
+        supply_type=SupplyType.IN_TRANSIT if units % 2 else SupplyType.PLANNED,
+    )
     supply.expect_supply(session, [row])
 
 
 # ---- any interleaving
 
 NODE_IDS = ("A", "B", "NARROW")
+RULES = (StockRules(), StockRules(promisable=(SupplyType.IN_TRANSIT,)))
 ACTIONS = (
     *["receive"] * 3,
     *["hold"] * 3,
@@ -478,7 +565,10 @@ ACTIONS = (
     "cool off",
     "capacity",
     "capacity back",
-    "supply",
+    *["supply"] * 2,
+    *["backorder"] * 2,
+    "drop backorder",
+    "rules",
     "product",
     "node",
     "nothing, rolled back",
@@ -522,8 +612,19 @@ def act(session: Session, step: tuple[str, str, str, int], tick: int) -> None:
         exclusions.lift(session, node_id, sku if units > 2 else None)
     elif action == "cool off":
         reservations.cool_off(session, node_id, sku, at(units), "refused")
+    elif action in {"backorder", "drop backorder"}:
+        _wait(session, action, sku, units, key)
     else:
         _act_on_more(session, step)
+
+
+def _wait(session: Session, action: str, sku: str, units: int, key: str) -> None:
+    if action == "backorder":
+        reservations.add_backorder(
+            session, "W-1", [(sku, sku, units)], demand_class="", promise_at=None, key=key, now=NOW
+        )
+    else:
+        reservations.drop_backorder(session, "W-1", [(sku, sku, units)], key=key, now=NOW)
 
 
 def _act_on_more(session: Session, step: tuple[str, str, str, int]) -> None:
@@ -533,7 +634,9 @@ def _act_on_more(session: Session, step: tuple[str, str, str, int]) -> None:
     elif action == "capacity back":
         session.execute(text("DELETE FROM capacity WHERE node_id = :node"), {"node": node_id})
     elif action == "supply":
-        _expect(session, node_id, sku, units, at(60 * units))
+        _expect(session, node_id, sku, units, at(60 * units - 60))
+    elif action == "rules":
+        stock_rules.put_rules(session, RULES[units % 2], NOW)
     elif action == "product":
         mode = SupplyMode.STOCKED if units % 2 else SupplyMode.INFINITE
         product = Product(sku=sku, supply_mode=mode, weight_grams=units)
@@ -552,16 +655,52 @@ def _fresh(engine: Engine) -> Following:
     return Following(engine, Clock())
 
 
-@given(sequence=st.lists(st.tuples(steps, st.booleans()), min_size=5, max_size=30))
-@settings(
+supply_steps = st.tuples(
+    st.sampled_from(
+        (
+            *["supply"] * 3,
+            *["backorder"] * 2,
+            "drop backorder",
+            "rules",
+            "hold",
+            "adjust",
+            "receive",
+            "keep back",
+            "protect",
+            "exclude",
+            "lift",
+        )
+    ),
+    st.sampled_from(("A", "B")),
+    st.just("X"),
+    st.integers(1, 4),
+)
+any_sequence = settings(
     max_examples=25,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
+
+
+@given(sequence=st.lists(supply_steps, min_size=8, max_size=20))
+@any_sequence
+def test_what_the_view_offers_of_supply_is_what_can_be_promised_by_its_date(
+    engine: Engine, sequence: list[tuple[str, str, str, int]]
+) -> None:
+    _follow(engine, [(step, True) for step in sequence])
+
+
+@given(sequence=st.lists(st.tuples(steps, st.booleans()), min_size=5, max_size=30))
+@any_sequence
 def test_after_any_sequence_of_changes_the_view_equals_the_database(
     engine: Engine, sequence: list[tuple[tuple[str, str, str, int], bool]]
 ) -> None:
+    _follow(engine, sequence)
+
+
+def _follow(engine: Engine, sequence: list[tuple[tuple[str, str, str, int], bool]]) -> None:
+    """Change things, look where told to, and compare."""
     following = _fresh(engine)
     following.look()
     for tick, (step, looks) in enumerate(sequence):
@@ -591,7 +730,9 @@ def test_whatever_order_commits_finish_in_the_view_equals_the_database(
         chance = random.Random(100 * seed + writer)  # noqa: S311 (a test's choice, no secret)
         for number in range(30):
             step = (
-                chance.choice(["receive", "hold", "end hold", "adjust", "supply", "capacity"]),
+                chance.choice(
+                    ["receive", "hold", "end hold", "adjust", "supply", "backorder", "capacity"]
+                ),
                 chance.choice(NODE_IDS),
                 chance.choice(["X", "Y"]),
                 chance.randint(1, 4),
