@@ -1,12 +1,12 @@
 """What one ship group asks for: its lines as atoms, each of which one node serves whole."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from domain.catalogue import KitComponent, Product
-from domain.routing.decision import DecisionRequest, RequestGroup, RequestLine
+from domain.routing.decision import Assignment, DecisionRequest, RequestGroup, RequestLine
 from domain.routing.facts import Ints
 from domain.routing.policy import RoutingPolicy
 
@@ -38,6 +38,8 @@ class Demand:
     grams: tuple[int, ...]
     """By line: weight of one unit."""
     one_shipment: bool
+    assignments: dict[tuple[int, int], Assignment] = field(default_factory=dict)
+    """(line, units) -> how a decision records them; filled as plans are made."""
 
     @property
     def units(self) -> int:

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import floor
+from typing import cast
 
 import numpy as np
 
@@ -23,15 +24,17 @@ from domain.routing.improve import improved
 from domain.routing.partition import NOTHING, Partition, Priced, cheapest_partition
 from domain.routing.plans import GroupPricer, Load, Price
 from domain.routing.policy import SoftLimit
-from domain.routing.search import search
+from domain.routing.search import QUICK, THOROUGH, Effort, search
 from domain.routing.spread import piece_rooms, pieces_allowed, spread
-from domain.routing.ways import problem_of
+from domain.routing.ways import Problem, problem_of
 
 EXACT_ATOMS = 14
 NOT_IN_ONE_SHIPMENT = "no single node has everything"
 TOO_MANY_SHIPMENTS = "more shipments than allowed"
 NO_DESTINATION = "no such store"
 OFFERS = frozenset({Purpose.PRODUCT_PAGE, Purpose.CART, Purpose.CHECKOUT})
+HURRIED = frozenset({Purpose.PRODUCT_PAGE, Purpose.CART})
+"""Who waits for milliseconds."""
 Loads = dict[int, tuple[int, ...]]
 """Row -> the atoms it serves."""
 
@@ -214,25 +217,30 @@ def _whole_atoms(
         found = cheapest_partition(priced, most)
         if found is not None:
             return {row: atoms_of(part) for row, part in found.parts}, (priced, found), None
-    loads, bound = _searched(pricer, most)
+    loads, bound = _searched(pricer, most, QUICK if task.request.purpose in HURRIED else THOROUGH)
     return loads, None, bound
 
 
-def _searched(pricer: GroupPricer, most: int) -> tuple[Loads, int]:
+def _searched(pricer: GroupPricer, most: int, effort: Effort) -> tuple[Loads, int]:
+    problem = cast(Problem, pricer.cache.get("problem") or _problem_of(pricer))
+    pricer.cache["problem"] = problem
+    found = search(problem, most, effort)
+    loads: dict[int, list[int]] = {}
+    for number, way in enumerate(found.ways.tolist()):
+        if way >= 0:
+            loads.setdefault(int(problem.row[way]), []).append(number)
+    bound = max(0, floor(found.bound) - len(pricer.demand.atoms))
+    return {row: tuple(loads[row]) for row in sorted(loads)}, bound
+
+
+def _problem_of(pricer: GroupPricer) -> Problem:
     demand, candidates = pricer.demand, pricer.candidates
     split = np.array([atom.may_split for atom in demand.atoms], dtype=np.bool_)
     pieces = split & ~candidates.covers.any(axis=0)
     rooms = np.zeros(candidates.covers.shape, dtype=np.int64)
     for number in np.flatnonzero(pieces).tolist():
         rooms[:, number] = piece_rooms(pricer, number)
-    problem = problem_of(demand, candidates, pricer.services, pieces, rooms)
-    found = search(problem, most)
-    loads: dict[int, list[int]] = {}
-    for number, way in enumerate(found.ways.tolist()):
-        if way >= 0:
-            loads.setdefault(int(problem.row[way]), []).append(number)
-    bound = max(0, floor(found.bound) - len(demand.atoms))
-    return {row: tuple(loads[row]) for row in sorted(loads)}, bound
+    return problem_of(demand, candidates, pricer.services, pieces, rooms)
 
 
 def atoms_of(part: int) -> tuple[int, ...]:

@@ -247,20 +247,27 @@ def value_moves(
     for place in range(size):
         gains[ways + place] = -losses[place]
     place_of = _places_by_row(problem, chosen, size)
-    extras = np.zeros(size)
+    least = 0
+    for place in range(size):
+        if losses[place] < losses[least]:
+            least = place
+    extras = np.zeros(size + 1)
     for way in range(ways):
-        if banned[way]:
-            continue
         gain = _gain_of(problem, way, places, now, then, extras)
         own = place_of[problem.row[way]]
         if own < 0 and size < most:
             gains[way] = gain
-        for place in range(size):
-            swapped = gain - losses[place] + extras[place]
-            extras[place] = 0.0
-            if swapped > gains[way] and (own < 0 or own == place):
-                gains[way], partners[way] = swapped, place
-        if own >= 0 and chosen[own] == way:
+        if own < 0 and size and gain - losses[least] > gains[way]:
+            gains[way], partners[way] = gain - losses[least], least
+        for entry in range(problem.start[way], problem.start[way + 1]):
+            place = places[problem.atom[entry]]
+            if place >= 0 and (own < 0 or own == place):
+                swapped = gain - losses[place] + extras[place]
+                if swapped > gains[way]:
+                    gains[way], partners[way] = swapped, place
+        for entry in range(problem.start[way], problem.start[way + 1]):
+            extras[max(0, places[problem.atom[entry]])] = 0.0
+        if banned[way] or (own >= 0 and chosen[own] == way):
             gains[way] = -np.inf
 
 

@@ -43,6 +43,8 @@ class GroupPricer:
     candidates: Candidates
     services: ServiceArrays
     _first_days: dict[int, _FirstDay] = field(default_factory=dict)
+    cache: dict[str, object] = field(default_factory=dict)
+    """What is worked out once for these candidates."""
 
     def price(self, row: int, load: Load) -> Price | None:
         """What the row asks for those units; None when stock, capacity or carrier do not suffice.

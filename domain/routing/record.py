@@ -103,15 +103,19 @@ def planned(plan: GroupPlan, shipment: Shipment) -> PlannedShipment:
 
 def _assignment(plan: GroupPlan, position: int, units: int) -> Assignment:
     demand = plan.task.demand
+    known = demand.assignments.get((position, units))
+    if known is not None:
+        return known
     line, parts = demand.lines[position], demand.parts[position]
     is_kit = demand.skus[parts[0][0]] != line.sku
     pieces = [(demand.skus[sku], each * units) for sku, each in parts] if is_kit else ()
-    return Assignment.model_construct(
+    known = demand.assignments[position, units] = Assignment.model_construct(
         line_id=line.line_id,
         sku=line.sku,
         quantity=units,
         parts=tuple(KitComponent.model_construct(sku=x, quantity=y) for x, y in pieces),
     )
+    return known
 
 
 def _lead(plan: GroupPlan, shipment: Shipment) -> timedelta:
@@ -170,6 +174,8 @@ def scores_of(groups: Sequence[GroupPlan]) -> Scores:
 def _lines_covered(pricer: GroupPricer) -> "np.ndarray[tuple[int, int], np.dtype[np.bool_]]":
     """(row, line): whether the node has the line whole."""
     demand, have = pricer.demand, pricer.candidates.have
+    if len(demand.atoms) == len(demand.lines):
+        return pricer.candidates.covers
     found = np.ones((len(have), len(demand.lines)), dtype=np.bool_)
     for position, line in enumerate(demand.lines):
         for sku, each in demand.parts[position]:

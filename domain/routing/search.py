@@ -15,13 +15,23 @@ from domain.routing.facts import Flags, Floats, Indexes
 from domain.routing.moves import LEAST_GAIN, UNSERVED, local_search
 from domain.routing.ways import Problem
 
-STEPS = 240
-STARTS_EVERY = 12
-"""So many steps of the bound between two starts of the search."""
-MOST_WORK = 60_000_000
-"""Entries looked at before no more plans are tried."""
 _PATIENCE = 6
 _FLAT = 1e-12
+
+
+class Effort(NamedTuple):
+    """How long is looked for a plan."""
+
+    steps: int
+    """Of the bound."""
+    starts_every: int
+    """So many steps of the bound between two starts of the search."""
+    work: int
+    """Entries looked at before no more plans are tried beside the best."""
+
+
+QUICK = Effort(steps=50, starts_every=25, work=0)
+THOROUGH = Effort(steps=240, starts_every=24, work=40_000_000)
 
 
 class Found(NamedTuple):
@@ -32,15 +42,15 @@ class Found(NamedTuple):
     """Micros: no plan that serves as much costs less."""
 
 
-def search(problem: Problem, most_parts: int) -> Found:
+def search(problem: Problem, most_parts: int, effort: Effort) -> Found:
     """The plan that serves most units, then costs least, as far as the search finds it."""
     ways = np.full(len(problem.units), UNSERVED, dtype=np.int32)
-    bound = searched(problem, most_parts, ways)
+    bound = searched(problem, most_parts, effort, ways)
     return Found(ways, float(bound))
 
 
 @compiled
-def searched(problem: Problem, most_parts: int, best: Indexes) -> float:
+def searched(problem: Problem, most_parts: int, effort: Effort, best: Indexes) -> float:
     """Fills the way of each atom in the best plan; returns the bound."""
     atoms, count = len(problem.units), len(problem.row)
     most = min(most_parts, atoms, count)
@@ -51,7 +61,7 @@ def searched(problem: Problem, most_parts: int, best: Indexes) -> float:
     prices = first_atom_prices(problem)
     worths = np.empty(count)
     highest, least, step, waited = -np.inf, np.inf, 1.0, 0
-    for number in range(STEPS):
+    for number in range(effort.steps):
         gradient = targets.copy()
         bound = _product(prices, targets) + way_worths(problem, prices, worths, gradient)
         waited += 1
@@ -59,7 +69,7 @@ def searched(problem: Problem, most_parts: int, best: Indexes) -> float:
             highest, waited = bound, 0
         if waited >= _PATIENCE:
             step, waited = step / 2, 0
-        if number % STARTS_EVERY == 0:
+        if number % effort.starts_every == 0:
             size = _worth_opening(problem, worths, most, chosen)
             _, value, _ = local_search(problem, banned, chosen, size, most, served)
             if value < least:
@@ -70,12 +80,12 @@ def searched(problem: Problem, most_parts: int, best: Indexes) -> float:
             return highest
         aim = min(least, 1.1 * highest + 1)
         prices = np.maximum(prices + step * max(aim - bound, 1.0) / length * gradient, 0.0)
-    _without_some(problem, most, best, least)
+    _without_some(problem, most, effort.work, best, least)
     return highest
 
 
 @compiled
-def _without_some(problem: Problem, most: int, best: Indexes, least: float) -> None:
+def _without_some(problem: Problem, most: int, most_work: int, best: Indexes, least: float) -> None:
     """Searches beside the best plan: without one of its ways, then without two, then with all.
 
     A better plan is taken, and the search goes on beside that.
@@ -85,7 +95,7 @@ def _without_some(problem: Problem, most: int, best: Indexes, least: float) -> N
     served = np.empty(len(best), dtype=np.int32)
     used = _used(best)
     work, first, second = 0, 0, 0
-    while work < MOST_WORK and second < len(used):
+    while work < most_work and second < len(used):
         banned[used[first]] = banned[used[second]] = True
         size = _opened(used, banned, trial)
         size, _, before = local_search(problem, banned, trial, size, most, served)

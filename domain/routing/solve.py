@@ -194,6 +194,7 @@ def _decide(
                 if found is not None:
                     plans.append(_option_plan(level, *found))
         plans.sort(key=lambda x: _LEVELS.index(x.option.service_level))
+        plans = _really_faster(plans, asked)
     chosen = _choose(plans, asked)
     taken.stock, taken.capacity = chosen.taken.stock, chosen.taken.capacity
     return _decision(request, facts, policy, plans, chosen)
@@ -240,6 +241,17 @@ def _demands(request: DecisionRequest, facts: KernelFacts, policy: RoutingPolicy
         for x in request.groups
         if lines[x.group_id]
     ]
+
+
+def _really_faster(plans: list[_OptionPlan], asked: _OptionPlan) -> list[_OptionPlan]:
+    """What was asked, and of the other levels those that come before every slower one."""
+    kept: list[_OptionPlan] = []
+    for plan in plans:
+        slower = [x.option.deliver_at for x in kept if x.option.deliver_at is not None]
+        arrives = plan.option.deliver_at
+        if plan is asked or arrives is None or all(arrives < other for other in slower):
+            kept.append(plan)
+    return kept
 
 
 def _choose(plans: list[_OptionPlan], asked: _OptionPlan) -> _OptionPlan:

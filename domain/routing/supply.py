@@ -66,8 +66,10 @@ def supply_of(
     """
     count = len(facts.network.nodes)
     units = np.zeros((len(demand.skus), count), dtype=np.int64)
-    holds = np.zeros(count, dtype=np.bool_)
     later: dict[tuple[int, int], datetime] = {}
+    gone: dict[str, list[tuple[int, int]]] = {}
+    for (sku, node), quantity in taken.stock.items():
+        gone.setdefault(sku, []).append((node, quantity))
     for number, sku in enumerate(demand.skus):
         row = units[number]
         stock = facts.stock.get(sku)
@@ -76,15 +78,15 @@ def supply_of(
             row[stock.nodes] = stock.units
             listed[stock.nodes] = True
         _add_own(facts, request, sku, row, listed)
-        for (other, node), quantity in taken.stock.items():
-            if other == sku:
-                row[node] -= quantity
+        for node, quantity in gone.get(sku, ()):
+            row[node] -= quantity
         _make(facts, sku, demand.asked[number], start, row, listed, number, later)
         if sku in awaited:
             _await(facts, sku, demand.asked[number], start, row, number, later)
         masked = [x.node_id for x in request.exclusions if x.sku == sku]
-        row[facts.network.indexes_of(masked)] = 0
-        holds |= row > 0
+        if masked:
+            row[facts.network.indexes_of(masked)] = 0
+    holds = (units > 0).any(axis=0)
     nodes = np.flatnonzero(holds)
     have = np.ascontiguousarray(units[:, nodes].T)
     releases = [start, *sorted({x for x in later.values() if x > start})]

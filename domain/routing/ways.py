@@ -136,31 +136,70 @@ def fill_ways(
     """Fills the ways, as far as there is place; returns how many there are."""
     count = 0
     for row in range(len(sites.km)):
-        if sites.is_plain[row]:
+        if sites.is_plain[row] and _services_able(sites, row) == 1:
+            if count < len(row_of):
+                way = np.argmax(sites.amounts[row])
+                service = sites.services[row, way]
+                row_of[count], begins[count], rooms[count] = row, 0, units
+                fixed[count] = sites.amounts[row, way]
+                per_kg[count] = services.per_kg[service] if service >= 0 else 0
+            count += 1
+        elif sites.is_plain[row]:
             count = _fill_day(
                 sites, times, services, row, 0, turns[row], units,
                 count, row_of, begins, fixed, per_kg, rooms,
             )  # fmt: skip
-            continue
-        last = 0
-        for atom in range(sites.classes.shape[1]):
-            last = max(last, sites.classes[row, atom])
-        for begin in range(last + 1):
-            if begin and not (sites.classes[row] == begin).any():
-                continue
-            most = 0
-            for turn in range(times.work.shape[2]):
-                day = times.work[begin, sites.calendar[row], turn]
-                if day < 0 or most >= units:
-                    break
-                room = room_on(sites, row, day)
-                if room > most:
-                    most = room
-                    count = _fill_day(
-                        sites, times, services, row, begin, turn, room,
-                        count, row_of, begins, fixed, per_kg, rooms,
-                    )  # fmt: skip
+        else:
+            count = _fill_days(
+                sites, times, services, row, units,
+                count, row_of, begins, fixed, per_kg, rooms,
+            )  # fmt: skip
     return count
+
+
+@compiled
+def _fill_days(
+    sites: Sites,
+    times: Times,
+    services: ServiceArrays,
+    row: int,
+    units: int,
+    count: int,
+    row_of: Indexes,
+    begins: Indexes,
+    fixed: Ints,
+    per_kg: Ints,
+    rooms: Ints,
+) -> int:
+    """The days with more room than any before, from each moment the row can begin."""
+    last = 0
+    for atom in range(sites.classes.shape[1]):
+        last = max(last, sites.classes[row, atom])
+    for begin in range(last + 1):
+        if begin and not (sites.classes[row] == begin).any():
+            continue
+        most = 0
+        for turn in range(times.work.shape[2]):
+            day = times.work[begin, sites.calendar[row], turn]
+            if day < 0 or most >= units:
+                break
+            room = room_on(sites, row, day)
+            if room > most:
+                most = room
+                count = _fill_day(
+                    sites, times, services, row, begin, turn, room,
+                    count, row_of, begins, fixed, per_kg, rooms,
+                )  # fmt: skip
+    return count
+
+
+@compiled
+def _services_able(sites: Sites, row: int) -> int:
+    """How many services could take a shipment of the row's first day."""
+    able = 0
+    for way in range(sites.services.shape[1]):
+        able += sites.amounts[row, way] >= 0
+    return able
 
 
 @compiled

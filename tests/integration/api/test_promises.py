@@ -110,8 +110,6 @@ async def test_a_shopper_sees_every_way_to_get_a_product(
         "pickup:store-mid",
         "pickup:store-far",
         "ship_to_store:store-near:standard",
-        "ship_to_store:store-near:express",
-        "ship_to_store:store-near:same_day",
     ]
     assert promise["chosen"] == 0
     arrives = [option(promise, f"ship:{x}")["deliver_at"] for x in ("same_day", "express")]
@@ -448,7 +446,7 @@ async def test_a_promise_reads_no_database_once_its_policy_is_known(
         shops.dispose()
         monkeypatch.setattr(shops, "connect", lambda *_: pytest.fail("read the database"))
 
-        assert len((await ask(api))["options"]) == 9
+        assert len((await ask(api))["options"]) == 7
 
 
 async def test_an_order_whose_cart_promise_was_lost_is_promised_afresh(

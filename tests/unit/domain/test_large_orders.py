@@ -286,3 +286,22 @@ def test_the_search_passes_over_services_that_do_not_reach_and_days_without_work
 
     assert set(sent(plan)) == ({"B"} if pieces == 1 else {"A", "B"})
     assert "ground" in {x.service_id for x in plan.shipments}
+
+
+def test_a_faster_level_is_offered_only_where_it_comes_earlier() -> None:
+    as_slow = service("air", level=ServiceLevel.EXPRESS, base=Decimal(9), transit_days=2)
+    facts = snapshot(
+        (node("A", services=("ground", "air")),), {"S": {"A": 1}}, services=(service(), as_slow)
+    )
+    asked = request(line("1", "S"), purpose=Purpose.CART)
+    express = asked.model_copy(update={"groups": (group(service_level=ServiceLevel.EXPRESS),)})
+
+    offered = decide(asked, facts, policy())
+    chosen = decide(express, facts, policy())
+
+    assert [x.service_level for x in offered.options] == [ServiceLevel.STANDARD]
+    assert [x.service_level for x in chosen.options] == [
+        ServiceLevel.STANDARD,
+        ServiceLevel.EXPRESS,
+    ]
+    assert chosen.chosen == 1

