@@ -30,8 +30,10 @@ def check_connection(
     """Try a connection; `common_secret` proves webhooks of those that name no `secret_env`."""
     try:
         if connection.kind is ConnectionClass.CAPTURE:
-            capture_vendor_of(connection)
+            source = capture_vendor_of(connection).source
             told = "waits to be called"
+            if source is not None:
+                told = source(connection, secrets, client).check()
         else:
             told = vendor_of(connection).connect(connection, secrets, client).check()
         missing = _missing_secret(connection, secrets, common_secret)

@@ -2,11 +2,15 @@
 
 import hashlib
 import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Protocol
 
+import httpx
+
 from domain.network import Connection
-from integrations.vendor import Verify
+from integrations.vendor import Secrets, Verify
 
 _LONGEST_ID = 64
 _UNSAFE = re.compile(rb"[^A-Za-z0-9.-]")
@@ -20,12 +24,29 @@ class Translate(Protocol):
         ...
 
 
+class CaptureSource(Protocol):
+    """A shop that can be asked for its orders, since what it sends may get lost."""
+
+    def changed_since(self, moment: datetime) -> Iterator[bytes]:
+        """The documents of all orders that changed since, each as `translate` reads it.
+
+        Raises OutsideUnavailableError or RefusedError, maybe after the first ones.
+        """
+        ...
+
+    def check(self) -> str:
+        """Ask for something harmless with the account's key; a few words on what answered."""
+        ...
+
+
 @dataclass(frozen=True)
 class CaptureVendor:
     """One row of the capture vendor table."""
 
     verify: Verify
     translate: Translate
+    source: Callable[[Connection, Secrets, httpx.Client], CaptureSource] | None = None
+    """Asks the shop; None: it only sends."""
 
 
 def captured_order_id(connection_id: str, external_id: str) -> str:

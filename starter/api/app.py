@@ -39,6 +39,7 @@ from starter.api.metrics import RequestMetrics
 from starter.api.pages import install_docs
 from starter.api.problems import install_problem_handlers
 from starter.auth import Gatekeeper
+from starter.capture_poll import CapturePoll
 from starter.dispatcher import Dispatcher
 from starter.intake import Capture, Intake, Reference
 from starter.learned_dates import LearnedReader
@@ -162,7 +163,8 @@ def _lifespan(
                 sweeper = Sweeper(settings, engine, wakeup.set, clock)
                 keeper = StockKeeper(engine, wakeup.set, clock)
                 poll = ParcelPoll(engine, Carriers(os.environ), wakeup.set, clock)
-                runs = (dispatcher, sweeper, keeper, poll, *polls)
+                capture = CapturePoll(engine, services.capture, os.environ, wakeup.set, clock)
+                runs = (dispatcher, sweeper, keeper, poll, capture, *polls)
                 for run in (x.run for x in runs):
                     task = asyncio.create_task(_keep_running(run, connect))
                     stack.push_async_callback(_stop, task)
