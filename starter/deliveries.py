@@ -284,10 +284,11 @@ class Preparer:
 
 
 def scaled(timings: Timings, scale: float) -> Timings:
-    """Every wait multiplied, for demos and tests."""
+    """Every wait that is set multiplied, for demos and tests."""
     if scale == 1:
         return timings
-    return Timings(**{name: getattr(timings, name) * scale for name in Timings.model_fields})
+    waits = {name: getattr(timings, name) for name in Timings.model_fields}
+    return Timings(**{name: wait * scale for name, wait in waits.items() if wait is not None})
 
 
 def _attributes(
