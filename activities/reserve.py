@@ -15,7 +15,7 @@ from activities.kernel import (
 from activities.orders import OrderTask
 from activities.recording import OrderRecord, now, write_order
 from domain.errors import ShortageError
-from domain.planning import Wanted
+from domain.planning import Wanted, bundles
 from domain.plans import Plan, PlanLine
 from domain.routing.decision import Purpose
 from domain.values import DerivedId, Id, Model, Quantity, UtcTime
@@ -149,6 +149,7 @@ class ReserveActivities:
         """Queue units for arriving supply."""
         lines = [(line.line_id, line.sku, line.quantity) for line in task.lines]
         with transaction(self._engine) as session:
+            order = orders.load_order(session, task.order_id)
             reservations.add_backorder(
                 session,
                 task.order_id,
@@ -157,6 +158,7 @@ class ReserveActivities:
                 promise_at=task.promise_at,
                 key=task.key,
                 now=now(),
+                bundles=bundles(order),
             )
             # What a cart holds and routing could not use must not wait with the order.
             holds.free_bound(session, task.order_id, now=now())

@@ -77,6 +77,21 @@ def group_facts(group: ShipGroup) -> GroupFacts:
     )
 
 
+def bundles(order: Order) -> dict[str, str]:
+    """Line id -> the lines it must come with in one shipment; lines that may come alone lack.
+
+    The kernel plans such lines whole, from one node, or not at all.
+    """
+    whole = {group.id for group in order.ship_groups if group.ship_complete}
+    found = {}
+    for line in order.lines:
+        if line.ship_group in whole or not order.allow_split:
+            found[line.line_id] = f"group/{line.ship_group}"
+        elif line.keep_together is not None:
+            found[line.line_id] = f"together/{line.ship_group}/{line.keep_together}"
+    return found
+
+
 class Wanted(Model):
     """What a request asks for besides its order: `units` line id -> base units still to plan."""
 

@@ -1,6 +1,7 @@
 """Units that became sellable go to orders that wait for them, before anyone else can take them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from sqlalchemy.orm import Session
 
@@ -21,7 +22,7 @@ _SELLABLE = query(
     "positions",
 )
 _QUEUE = (
-    "SELECT order_id, line_id, quantity FROM backorders WHERE sku = :sku AND quantity > 0"
+    "SELECT order_id, line_id, quantity, bundle FROM backorders WHERE sku = :sku AND quantity > 0"
     " AND EXISTS (SELECT 1 FROM nodes WHERE nodes.node_id = :node_id AND nodes.active)"
     " AND NOT EXISTS (SELECT 1 FROM exclusions e WHERE e.node_id = :node_id"
     " AND e.sku IN ('', :sku) AND (e.until IS NULL OR e.until > :until_now))"
@@ -31,6 +32,19 @@ _QUEUE = (
 _QUEUE_SQLITE = query(_QUEUE, "backorders", "exclusions")
 # A row that its own order is changing right now is passed over: neither waits for the other.
 _QUEUE_LOCKING = query(f"{_QUEUE} FOR UPDATE SKIP LOCKED", "backorders", "exclusions")
+_BUNDLE = (
+    "SELECT line_id, sku, quantity FROM backorders WHERE order_id = :order_id"
+    " AND bundle = :bundle AND quantity > 0 ORDER BY line_id"
+)
+_BUNDLE_SQLITE = query(_BUNDLE, "backorders")
+_BUNDLE_LOCKING = query(f"{_BUNDLE} FOR UPDATE SKIP LOCKED", "backorders")
+_THERE = (
+    f"SELECT sku, {SELLABLE} AS ats FROM positions"  # noqa: S608 (own names)
+    " WHERE node_id = :node_id AND sku IN :skus"
+)
+_THERE_SQLITE = query(_THERE, "positions", lists=["skus"])
+# Others' positions are not waited for: everybody else locks them in order, and this is none.
+_THERE_LOCKING = query(f"{_THERE} FOR UPDATE SKIP LOCKED", "positions", lists=["skus"])
 _NUMBER = query(
     "INSERT INTO grants (order_id, granted_at) VALUES (:order_id, :granted_at) RETURNING id",
     "grants",
@@ -47,6 +61,10 @@ _SERVE = statement(
     "backorders",
 )
 _SERVED = statement("DELETE FROM backorders WHERE sku = :sku AND quantity = 0", "backorders")
+
+
+_MOST_PASSED_OVER = 200
+"""Lines that wait for others of their order, and are looked past in one go."""
 
 
 class Grant(Model):
@@ -93,41 +111,84 @@ def _grant(session: Session, node_id: str, sku: str, cause: Cause) -> list[Grant
     if left <= 0:
         return []
     sql = _QUEUE_SQLITE if is_sqlite(session) else _QUEUE_LOCKING
-    asked = {"sku": sku, "node_id": node_id, "row_limit": left, "until_now": cause.at}
-    waiting = session.execute(sql, asked).all()
+    most = left + _MOST_PASSED_OVER
+    asked = {"sku": sku, "node_id": node_id, "row_limit": most, "until_now": cause.at}
     grants: list[Grant] = []
     numbers: dict[str, str] = {}
-    for order_id, line_id, wanted in waiting:
-        quantity = min(wanted, left)
-        if quantity == 0:
+    seen: set[tuple[str, str]] = set()
+    for order_id, line_id, wanted, bundle in session.execute(sql, asked).all():
+        if left == 0:
             break
-        left -= quantity
-        if order_id not in numbers:
+        units = [(line_id, sku, min(wanted, left))]
+        if bundle is not None:
+            whole = (order_id, bundle)
+            units = [] if whole in seen else _whole(session, node_id, whole, {sku: left}, grants)
+            seen.add(whole)
+        if units and order_id not in numbers:
             row = {"order_id": order_id, "granted_at": cause.at}
             numbers[order_id] = f"{order_id}-g{session.execute(_NUMBER, row).scalar_one()}"
-        grants.append(
-            Grant(
-                reservation_id=numbers[order_id],
-                order_id=order_id,
-                line_id=line_id,
-                sku=sku,
-                node_id=node_id,
-                quantity=quantity,
+        for line, of_sku, quantity in units:
+            left -= quantity if of_sku == sku else 0
+            grants.append(
+                Grant(
+                    reservation_id=numbers[order_id],
+                    order_id=order_id,
+                    line_id=line,
+                    sku=of_sku,
+                    node_id=node_id,
+                    quantity=quantity,
+                )
             )
-        )
     if grants:
-        _hand_out(session, grants, cause)
+        _hand_out(session, sku, grants, cause)
     return grants
 
 
-def _hand_out(session: Session, grants: Sequence[Grant], cause: Cause) -> None:
+def _whole(
+    session: Session,
+    node_id: str,
+    whole: tuple[str, str],
+    left: Mapping[str, int],
+    granted: Sequence[Grant],
+) -> list[tuple[str, str, int]]:
+    """(line id, SKU, units) of all that waits of a bundle; empty where the node lacks some of it.
+
+    `left`: what earlier grants left of the SKU that came; `granted` are not yet taken off others.
+    """
+    order_id, bundle = whole
+    is_file = is_sqlite(session)
+    asked = {"order_id": order_id, "bundle": bundle}
+    rows = session.execute(_BUNDLE_SQLITE if is_file else _BUNDLE_LOCKING, asked).all()
+    needs: dict[str, int] = {}
+    for row in rows:
+        needs[row.sku] = needs.get(row.sku, 0) + row.quantity
+    others = sorted(needs.keys() - left.keys())
+    there = dict(left)
+    if others:
+        sql = _THERE_SQLITE if is_file else _THERE_LOCKING
+        there |= {x.sku: x.ats for x in session.execute(sql, {"node_id": node_id, "skus": others})}
+        for grant in granted:
+            if grant.sku in others:
+                there[grant.sku] -= grant.quantity
+    if any(units > there.get(sku, 0) for sku, units in needs.items()):
+        return []
+    return [(row.line_id, row.sku, row.quantity) for row in rows]
+
+
+def _hand_out(session: Session, sku: str, grants: Sequence[Grant], cause: Cause) -> None:
     rows = [{**grant.model_dump(), "granted": True, "counted": True} for grant in grants]
     session.execute(_RESERVE, rows)
     session.execute(_SERVE, rows)
-    session.execute(_SERVED, {"sku": grants[0].sku})
-    claimed = sum(grant.quantity for grant in grants)
-    pair = (grants[0].node_id, grants[0].sku)
-    ledger.apply(session, {pair: {"claimed": claimed}}, cause)
+    claimed: Changes = {}
+    along: Changes = {}
+    for grant in grants:
+        changes = claimed if grant.sku == sku else along
+        ledger.add(changes, grant.node_id, grant.sku, "claimed", grant.quantity)
+    for served in sorted({grant.sku for grant in grants}):
+        session.execute(_SERVED, {"sku": served})
+    ledger.apply(session, claimed, cause)
+    # The same SKUs may come by themselves in this operation too.
+    ledger.apply(session, along, replace(cause, key=f"{cause.key}/with/{sku}"))
     for reservation_id, order_id in sorted({(x.reservation_id, x.order_id) for x in grants}):
         outbox.send(
             session,

@@ -41,11 +41,12 @@ Units = tuple[int | str, str, str, int]
 """(plan version or reservation id, node id, line id, quantity)."""
 
 _ADD_BACKORDER = statement(
-    "INSERT INTO backorders (order_id, line_id, sku, quantity, demand_class, promise_at, since)"
-    " VALUES (:order_id, :line_id, :sku, :quantity, :demand_class, :promise_at, :since)"
-    " ON CONFLICT (order_id, line_id) DO UPDATE SET"
+    "INSERT INTO backorders (order_id, line_id, sku, quantity, demand_class, promise_at, since,"
+    " bundle) VALUES (:order_id, :line_id, :sku, :quantity, :demand_class, :promise_at, :since,"
+    " :bundle) ON CONFLICT (order_id, line_id) DO UPDATE SET"
     " quantity = backorders.quantity + excluded.quantity,"
-    " demand_class = excluded.demand_class, promise_at = excluded.promise_at",
+    " demand_class = excluded.demand_class, promise_at = excluded.promise_at,"
+    " bundle = excluded.bundle",
     "backorders",
 )
 _BACKORDERED = (
@@ -271,11 +272,13 @@ def add_backorder(
     promise_at: datetime | None,
     key: str,
     now: datetime,
+    bundles: Mapping[str, str] | None = None,
 ) -> None:
     """Let units of (line id, SKU, quantity) wait for supply.
 
     Classes are served in alphabetical order, within one the earliest promise, then the longest
-    wait. More of a line that waits already joins it.
+    wait. More of a line that waits already joins it. `bundles`: line id -> bundle; the lines of a
+    bundle are granted whole, at one node, or not at all.
     """
     if not claim(session, key, "add_backorder", now).is_new:
         return
@@ -288,6 +291,7 @@ def add_backorder(
             "demand_class": demand_class,
             "promise_at": promise_at,
             "since": now,
+            "bundle": None if bundles is None else bundles.get(line_id),
         }
         for line_id, sku, quantity in sorted(lines)
     ]

@@ -281,6 +281,8 @@ class BackorderRow(SQLModel, table=True):
     demand_class: str
     promise_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     since: datetime = Field(sa_type=UtcDateTime)
+    bundle: str | None = None
+    """Lines of the order with the same bundle are granted whole, at one node, or not at all."""
 
 
 class GrantRow(SQLModel, table=True):

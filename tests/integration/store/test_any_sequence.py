@@ -37,6 +37,7 @@ from tests.integration.store.builders import (
     a_plan,
     at,
     fulfillments_of_plan,
+    positions_of,
 )
 
 REFUSALS = (ConflictError, ShortageError, UnknownReferenceError)
@@ -137,7 +138,7 @@ class Model:
             return {
                 (place.node_id, place.sku): place.model_dump()
                 for sku in ("X", "Y")
-                for place in inventory.positions_of(session, sku)
+                for place in positions_of(session, sku)
             }
 
     def _apply(
@@ -165,14 +166,18 @@ class Model:
             elif action in {"give up", "consume", "late consume"}:
                 self._move_on(session, action, order_id, quantity, key, tick)
             elif action == "backorder":
+                lines = [("1", sku, quantity)]
+                if quantity % 2:
+                    lines.append(("2", "Y" if sku == "X" else "X", 1))
                 reservations.add_backorder(
                     session,
                     order_id,
-                    [("1", sku, quantity)],
+                    lines,
                     demand_class="",
                     promise_at=None,
                     key=key,
                     now=now,
+                    bundles=dict.fromkeys(("1", "2"), "set") if quantity % 2 else None,
                 )
             elif action == "drop":
                 reservations.drop_backorder(
@@ -341,7 +346,7 @@ def test_after_any_sequence_the_books_agree(
             model.run(step)
     with reading(engine) as session:
         figures = reporting.consistency(session)
-        places = [place for sku in ("X", "Y") for place in inventory.positions_of(session, sku)]
+        places = [place for sku in ("X", "Y") for place in positions_of(session, sku)]
         assert session.execute(MADE_OR_LOST).all() == []
         assert session.execute(PROTECTED_UNLIKE_CHANNELS).all() == []
     if model.shrunk:

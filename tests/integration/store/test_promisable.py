@@ -7,7 +7,15 @@ from domain.catalogue import KitComponent, Product, SupplyMode
 from domain.errors import ConflictError, UnknownReferenceError
 from domain.network import DistributionGroup
 from domain.stock_rules import StockRules
-from store import exclusions, inventory, network, promisable, reservations, stock_rules
+from store import (
+    exclusions,
+    inventory,
+    network,
+    outbox,
+    promisable,
+    reservations,
+    stock_rules,
+)
 from store.engine import reading, transaction
 from store.promisable import SkuPromise
 from store.supply import Expected, expect_supply
@@ -179,7 +187,85 @@ def test_preorders_are_served_by_class_then_the_earlier_date_and_may_come_in_par
     assert by_days(promise(engine, "CUP"), 0) == [2]
 
 
-def test_components_of_a_kit_that_waits_are_granted_as_they_come(engine: Engine) -> None:
+def wait_together(engine: Engine, order_id: str, *lines: tuple[str, str, int]) -> None:
+    with transaction(engine) as session:
+        reservations.add_backorder(
+            session,
+            order_id,
+            lines,
+            demand_class="b",
+            promise_at=None,
+            key=order_id,
+            now=NOW,
+            bundles={line_id: "together/1/set" for line_id, _, _ in lines},
+        )
+
+
+def arrive(
+    engine: Engine, sku: str, units: int, node_id: str = "A", *, days: float = 1
+) -> list[tuple[str, str, str, int]]:
+    with transaction(engine) as session:
+        key = f"{node_id}/{sku}/{days}"
+        grants = inventory.receive(session, node_id, sku, units, key=key, now=at(days * DAY))
+    return [(x.order_id, x.line_id, x.node_id, x.quantity) for x in grants]
+
+
+def test_lines_that_must_come_together_are_granted_whole_at_one_node(engine: Engine) -> None:
+    a_shop(engine, {})
+    wait_together(engine, "W-1", ("1", "CUP", 2), ("2", "POT", 1))
+    assert arrive(engine, "POT", 1, "B") == []
+    assert arrive(engine, "CUP", 1) == []
+    assert arrive(engine, "POT", 1, days=2) == []
+    assert arrive(engine, "CUP", 2, days=3) == [("W-1", "1", "A", 2), ("W-1", "2", "A", 1)]
+    with transaction(engine) as session:
+        places = [inventory.position(session, "A", sku) for sku in ("CUP", "POT")]
+        assert inventory.unexplained(session) == []
+        told = [x.name for x in outbox.claim(session, 9, at(9 * DAY))]
+    assert [(x.usable, x.claimed) for x in places] == [(3, 2), (1, 1)]
+    assert told == ["supply_granted"]
+    assert promise(engine, "CUP").waiting == promise(engine, "POT").waiting == ()
+
+
+def test_who_waits_for_more_than_came_keeps_nobody_else_waiting(engine: Engine) -> None:
+    a_shop(engine, {})
+    wait_together(engine, "W-1", ("1", "CUP", 2), ("2", "POT", 1))
+    with transaction(engine) as session:
+        reservations.add_backorder(
+            session, "W-2", [("1", "CUP", 2)], demand_class="c", promise_at=None, key="b", now=NOW
+        )
+    assert arrive(engine, "CUP", 2) == [("W-2", "1", "A", 2)]
+    assert arrive(engine, "POT", 1) == []
+
+
+def test_units_of_a_sku_that_come_in_one_count_are_shared_by_whole_orders(
+    engine: Engine,
+) -> None:
+    a_shop(engine, {})
+    wait_together(engine, "W-1", ("1", "CUP", 2), ("2", "POT", 1), ("3", "CUP", 1))
+    wait_together(engine, "W-2", ("1", "CUP", 1), ("2", "POT", 1))
+    with transaction(engine) as session:
+        reservations.add_backorder(
+            session, "W-3", [("1", "POT", 9)], demand_class="c", promise_at=None, key="b", now=NOW
+        )
+        rows = [
+            inventory.StockCount(node_id="A", sku=sku, quantity=units, counted_at=NOW)
+            for sku, units in (("CUP", 4), ("POT", 5))
+        ]
+        taken = inventory.set_stock(session, rows, key="count", now=at(DAY))
+    assert [(x.order_id, x.line_id, x.quantity) for x in taken.grants] == [
+        ("W-1", "1", 2),
+        ("W-1", "2", 1),
+        ("W-1", "3", 1),
+        ("W-2", "1", 1),
+        ("W-2", "2", 1),
+        ("W-3", "1", 3),
+    ]
+    with reading(engine) as session:
+        assert inventory.unexplained(session) == []
+        assert inventory.oversold(session) == []
+
+
+def test_components_of_a_kit_that_waits_apart_are_granted_as_they_come(engine: Engine) -> None:
     a_shop(engine, {})
     with transaction(engine) as session:
         reservations.add_backorder(

@@ -14,6 +14,7 @@ from domain.orders import Address
 from domain.planning import (
     NoRateError,
     Wanted,
+    bundles,
     decision_request,
     distance_km,
     group_facts,
@@ -209,6 +210,22 @@ def test_a_request_asks_only_for_what_is_still_wanted() -> None:
     ]
     assert [x.group_id for x in asked.groups] == ["1"]
     assert asked.purpose is Purpose.REROUTE
+
+
+def test_lines_that_must_come_in_one_shipment_are_a_bundle() -> None:
+    def bundles_of(**changes: Any) -> dict[str, str]:
+        lines = [
+            {"line_id": "1", "sku": "A", "quantity": 1, "keep_together": "set"},
+            {"line_id": "2", "sku": "B", "quantity": 1, "keep_together": "set"},
+            {"line_id": "3", "sku": "C", "quantity": 1},
+        ]
+        return bundles(order(lines=lines, **changes))
+
+    address = {"country": "US"}
+    assert bundles_of() == {"1": "together/1/set", "2": "together/1/set"}
+    whole = dict.fromkeys("123", "group/1")
+    assert bundles_of(allow_split=False) == whole
+    assert bundles_of(ship_groups=[{"id": "1", "address": address, "ship_complete": True}]) == whole
 
 
 def made_plan(connections: dict[str, Connection], **node_facts: Any) -> Any:
