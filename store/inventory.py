@@ -82,7 +82,6 @@ class Unexplained(Model):
 
 
 _ONE = query("SELECT * FROM positions WHERE sku = :sku AND node_id = :node_id", "positions")
-_OF_SKU = query("SELECT * FROM positions WHERE sku = :sku ORDER BY node_id", "positions")
 _AVAILABLE = query(
     f"SELECT sku, node_id, {SELLABLE} AS ats FROM positions"  # noqa: S608 (no outside text in it)
     f" WHERE sku IN :skus AND {SELLABLE} > 0",
@@ -110,11 +109,6 @@ def position(session: Session, node_id: str, sku: str) -> Position:
     """One position; all zero when the node never had the SKU."""
     found = session.execute(_ONE, {"node_id": node_id, "sku": sku}).mappings().one_or_none()
     return Position(node_id=node_id, sku=sku) if found is None else position_of_row(found)
-
-
-def positions_of(session: Session, sku: str) -> list[Position]:
-    """The positions of a SKU at every node that ever had it, by node id."""
-    return [position_of_row(row) for row in session.execute(_OF_SKU, {"sku": sku}).mappings()]
 
 
 def availability(

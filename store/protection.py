@@ -9,12 +9,6 @@ from domain import supply
 from store.columns import ByPairs, query, statement
 from store.ledger import SELLABLE
 
-_OWN = query(
-    "SELECT sku, node_id, quantity FROM protections"
-    " WHERE sku IN :skus AND channel = :channel AND quantity > 0",
-    "protections",
-    lists=["skus"],
-)
 _OF_SKU = query(
     "SELECT node_id, channel, quantity, level FROM protections WHERE sku = :sku"
     " ORDER BY node_id, channel",
@@ -40,19 +34,6 @@ _TO_REFILL = query(
 
 Kept = dict[str, tuple[int, int]]
 """Channel -> units kept now, and the level wanted."""
-
-
-def own_protection(
-    session: Session, skus: Iterable[str], channel: str
-) -> dict[str, dict[str, int]]:
-    """SKU -> node id -> units that only this channel may sell, beside what everyone may."""
-    found: dict[str, dict[str, int]] = {}
-    wanted = sorted(set(skus))
-    if not wanted:
-        return found
-    for sku, node_id, units in session.execute(_OWN, {"skus": wanted, "channel": channel}).all():
-        found.setdefault(sku, {})[node_id] = units
-    return found
 
 
 def protections_of(session: Session, sku: str) -> dict[str, Kept]:

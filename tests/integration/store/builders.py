@@ -183,6 +183,26 @@ def filled(engine: Engine, node_id: str, sku: str) -> dict[str, int]:
     return {name: units for name, units in buckets.items() if units}
 
 
+def positions_of(session: Session, sku: str) -> list[Position]:
+    """The positions of a SKU at every node that ever had it, by node id."""
+    rows = session.execute(
+        text("SELECT * FROM positions WHERE sku = :sku ORDER BY node_id"), {"sku": sku}
+    )
+    return [Position(**row) for row in rows.mappings()]
+
+
+def own_protection(session: Session, channel: str) -> dict[str, dict[str, int]]:
+    """SKU -> node id -> units that only this channel may sell, beside what everyone may."""
+    rows = session.execute(
+        text("SELECT * FROM protections WHERE channel = :channel AND quantity > 0"),
+        {"channel": channel},
+    )
+    found: dict[str, dict[str, int]] = {}
+    for row in rows:
+        found.setdefault(row.sku, {})[row.node_id] = row.quantity
+    return found
+
+
 def used_capacity(session: Session, node_id: str, work_date: str) -> tuple[int, int]:
     """(units, orders) taken of a node's work date."""
     taken = session.execute(

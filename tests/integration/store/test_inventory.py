@@ -81,11 +81,10 @@ def test_only_what_nobody_has_and_nothing_keeps_back_is_sellable(engine: Engine)
         assert inventory.availability(session, []) == {}
 
 
-def test_positions_of_a_sku_stand_by_node(engine: Engine) -> None:
-    a_world(engine, {("B", "X"): 2, ("A", "X"): 1, ("A", "Y"): 9})
+def test_a_position_that_never_was_is_empty(engine: Engine) -> None:
+    a_world(engine, {("B", "X"): 2, ("A", "Y"): 9})
     with reading(engine) as session:
-        found = inventory.positions_of(session, "X")
-        assert [(place.node_id, place.usable) for place in found] == [("A", 1), ("B", 2)]
+        assert inventory.position(session, "B", "X").usable == 2
         assert inventory.position(session, "B", "Y").usable == 0
 
 

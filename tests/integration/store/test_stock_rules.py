@@ -20,6 +20,7 @@ from tests.integration.store.builders import (
     at,
     everything,
     filled,
+    own_protection,
     position,
     reserve,
 )
@@ -215,9 +216,8 @@ def test_only_its_own_channel_sees_what_is_kept_for_it(engine: Engine) -> None:
         )
     with reading(engine) as session:
         assert inventory.availability(session, ["X"]) == {"X": {"A": 6, "B": 2}}
-        assert protection.own_protection(session, ["X", "Y"], "vip") == {"X": {"A": 4}}
-        assert protection.own_protection(session, ["X"], "web") == {}
-        assert protection.own_protection(session, [], "vip") == {}
+        assert own_protection(session, "vip") == {"X": {"A": 4}}
+        assert own_protection(session, "web") == {}
 
 
 def test_groups_are_known_by_their_nodes(engine: Engine) -> None:

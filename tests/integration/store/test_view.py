@@ -53,6 +53,8 @@ from tests.integration.store.builders import (
     a_node,
     a_world,
     at,
+    own_protection,
+    positions_of,
 )
 
 SKUS = ("X", "Y", "ENDLESS", "KIT")
@@ -161,10 +163,10 @@ def _sold(session: Session, now: datetime) -> dict[tuple[str, str], dict[str, in
     blocked = {(x.node_id, x.sku) for x in exclusions.all_blocks(session, now)}
     sold: dict[tuple[str, str], dict[str, int]] = {}
     for channel in CHANNELS:
-        own = protection.own_protection(session, SKUS, channel)
+        own = own_protection(session, channel)
         for sku in SKUS:
             endless = sku in products and products[sku].supply_mode is not SupplyMode.STOCKED
-            for place in inventory.positions_of(session, sku):
+            for place in positions_of(session, sku):
                 units = place.sellable + own.get(sku, {}).get(place.node_id, 0)
                 is_out = {(place.node_id, None), (place.node_id, sku)} & blocked
                 if (units > 0 or endless) and not is_out:
