@@ -238,5 +238,7 @@ def _awaits(text: str, row: Mapping[Any, Any], fulfillments: Sequence[Fulfillmen
     nodes = [f"{x.node_id} to do its part ({x.fulfillment_id})" for x in working[:_NODES_NAMED]]
     if len(working) > len(nodes):
         nodes.append(f"{len(working) - len(nodes)} more nodes")
-    own = [x for x in text.split("; ") if x not in _NO_NODES and " to do its part" not in x]
+    # Rows written before named nodes, the last of them cut off, and were not told of their end.
+    named = {x.node_id for x in fulfillments}
+    own = [x for x in text.split("; ") if x not in _NO_NODES and x.split(" ")[0] not in named]
     return "; ".join([*own, *nodes]) or "nothing"

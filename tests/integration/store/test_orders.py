@@ -7,7 +7,7 @@ from sqlalchemy import Engine
 
 from domain.errors import UnknownReferenceError
 from domain.orders import Address, Order
-from domain.plans import OrderView, TimelineEntry
+from domain.plans import NODES_AT_WORK, OrderView, TimelineEntry
 from domain.quantities import LineQuantities
 from domain.stages import Attention, Choice, Hold, Stage
 from store import (
@@ -282,6 +282,31 @@ def test_a_page_shows_what_fulfillments_know_already(engine: Engine) -> None:
     )
     (shown,) = page(engine).fulfillments
     assert (shown.fulfillment_id, shown.node_id) == ("W-1-1", "A")
+
+
+@pytest.mark.parametrize(
+    ("awaits", "own"),
+    [
+        ("supply for backordered units", "supply for backordered units; "),
+        ("supply; A to do its part (fulfillment-W-1-1); B to", "supply; "),
+        (NODES_AT_WORK, ""),
+    ],
+)
+def test_a_page_names_the_nodes_that_are_at_work_and_none_that_is_done(
+    engine: Engine, awaits: str, own: str
+) -> None:
+    a_world(engine, {("A", "X"): 9, ("B", "X"): 9})
+    accept(engine, an_order(lines=[("1", "X", 6)]))
+    released_order(engine, "W-1", ("A", "1", "X", 3), ("B", "1", "X", 3))
+    record(engine, a_view(1, awaits=awaits))
+    both = "A to do its part (W-1-1); B to do its part (W-1-2)"
+    assert page(engine).awaits == f"{own}{both}"
+    # when
+    with transaction(engine) as session:
+        view = a_fulfillment_view("W-1", 1, closed=True)
+        fulfillments.record_fulfillment(session, view, NOW)
+    # then
+    assert page(engine).awaits == f"{own}B to do its part (W-1-2)"
 
 
 def test_a_page_shows_no_unit_as_shipped_that_its_order_took_back(engine: Engine) -> None:
