@@ -9,7 +9,7 @@ from activities.context import Context
 from activities.orders import OrderTask
 from activities.recording import OrderRecord, now, write_order
 from domain.values import Id, Model, Text, UtcTime
-from store import api_keys, approvals, pins, policies
+from store import api_keys, approvals, orders, pins, policies
 from store.engine import reading, transaction
 
 ADMIN = "admin"
@@ -65,10 +65,13 @@ class VoterTask(Model):
 
 
 class Voter(Model):
-    """Whether the voter has the role now, and which other level forbids the vote."""
+    """Whether the voter has the role now, and what else forbids the vote."""
 
     has_role: bool
+    changed_order: bool = False
+    """Whether a later version of the order is the voter's own."""
     decided_level: int | None = None
+    """Another level that the voter decided."""
 
 
 class ApprovalActivities:
@@ -84,7 +87,9 @@ class ApprovalActivities:
         """Look up the voter's roles and earlier votes: what a message says is not believed."""
         with reading(self._engine) as session:
             return Voter(
-                has_role=self._has_role(session, task), decided_level=_other_level(session, task)
+                has_role=self._has_role(session, task),
+                changed_order=_changed_order(session, task),
+                decided_level=_other_level(session, task),
             )
 
     def _has_role(self, session: Session, task: VoterTask) -> bool:
@@ -124,6 +129,12 @@ class ApprovalActivities:
                     task.asked.expires_at,
                 )
             write_order(session, task)
+
+
+def _changed_order(session: Session, task: VoterTask) -> bool:
+    if task.order is None:
+        return False
+    return task.approver in orders.changed_by(session, task.order.order_id)
 
 
 def _other_level(session: Session, task: VoterTask) -> int | None:

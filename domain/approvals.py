@@ -92,6 +92,13 @@ class Ballot(Model):
         return self.verdict is Verdict.COUNTS
 
 
+def own_change() -> Ballot:
+    """The ballot of a person who entered a later version of the order."""
+    return Ballot(
+        verdict=Verdict.ENTERED_THE_ORDER, reason="who changed the order cannot approve it"
+    )
+
+
 def second_level(level: int, decided: int) -> Ballot:
     """The ballot of a person who decided another level: each level is for other eyes."""
     return Ballot(

@@ -18,6 +18,12 @@ _VERSION = query(
     "order_versions",
 )
 _ENTERED_BY = query("SELECT entered_by FROM orders WHERE order_id = :order_id", "orders")
+_CHANGED_BY = query(
+    "SELECT v.entered_by FROM order_versions v JOIN orders o ON o.order_id = v.order_id"
+    " WHERE v.order_id = :order_id AND v.entered_by <> o.entered_by",
+    "order_versions",
+    "orders",
+)
 _OPEN_TERMS = query(
     "SELECT total, currency FROM orders WHERE account_id = :account_id AND NOT closed"
     " AND payment_status = 'terms' AND order_id <> :order_id",
@@ -46,6 +52,11 @@ def entered_by(session: Session, order_id: str) -> str:
     if found is None:
         raise UnknownReferenceError(f"no order '{order_id}'")
     return str(found)
+
+
+def changed_by(session: Session, order_id: str) -> frozenset[str]:
+    """Who entered later versions of the order, but for who entered the order itself."""
+    return frozenset(session.execute(_CHANGED_BY, {"order_id": order_id}).scalars())
 
 
 def open_terms(session: Session, account_id: str, except_order_id: str) -> Decimal:

@@ -21,7 +21,7 @@ with workflow.unsafe.imports_passed_through():
         VoterTask,
     )
     from activities.orders import OrderActivities
-    from domain.approvals import Ballot, Verdict, count_vote, second_level
+    from domain.approvals import Ballot, Verdict, count_vote, own_change, second_level
     from domain.plans import OrderFacts
     from domain.process_policy import ApprovalRule
 
@@ -135,6 +135,8 @@ class Approval:
         if not voter.has_role:
             reason = f"the voter has not the role {vote.role}"
             return Ballot(verdict=Verdict.WRONG_ROLE, reason=reason)
+        if voter.changed_order:
+            return own_change()
         if voter.decided_level is not None:
             return second_level(vote.level, voter.decided_level)
         return ballot

@@ -206,6 +206,29 @@ async def test_a_persons_vote_counts_on_one_level_only(world: World) -> None:
     await world.until_shown(order, "reserved")
 
 
+async def test_who_changed_an_order_does_not_approve_it(world: World) -> None:
+    # given: mia, who may approve, made the order ten times as large
+    order = await submitted(world)
+    many = [{"line_id": "1", "sku": "TEA", "quantity": 20}]
+    larger = b2b() | {"version": 2, "lines": document(lines=many)["lines"]}
+    await world.submit(larger, entered_by="mia")
+    await world.answer(order, "Changed to version 2")
+    # when
+    await vote(order, "approve", "mia", "manager", 1)
+    await until_votes(world, 1)
+    # then
+    assert (votes(world)[0].counted, votes(world)[0].why) == (
+        False,
+        "who changed the order cannot approve it",
+    )
+    assert [x.level for x in waiting(world)] == [1]
+    assert world.sellable() == {"dc-1": 5}
+    # when: somebody else
+    await vote(order, "approve", "ann", "manager", 1)
+    # then
+    await world.until(lambda: [x.level for x in waiting(world)] == [2], "level 2 is asked")
+
+
 async def test_one_person_may_approve_every_level_where_the_policy_says_so(world: World) -> None:
     # given
     order = await submitted(world, same_person_may_approve=True)

@@ -3,7 +3,14 @@ from typing import Any
 
 import pytest
 
-from domain.approvals import Ballot, Verdict, approval_chain, count_vote, second_level
+from domain.approvals import (
+    Ballot,
+    Verdict,
+    approval_chain,
+    count_vote,
+    own_change,
+    second_level,
+)
 from domain.orders import Order, OrderType
 from domain.process_policy import ApprovalCondition, ApprovalRule, ProcessPolicy
 from tests.unit.domain.test_orders import order
@@ -127,3 +134,12 @@ def test_escalation_without_a_further_role_keeps_the_levels_own() -> None:
     alone = ApprovalRule(level=1, role="manager")
 
     assert vote(asked=alone, escalated=True).counts
+
+
+def test_who_changed_an_order_is_told_that_another_must_approve_it() -> None:
+    ballot = own_change()
+
+    assert not ballot.counts
+    assert ballot == Ballot(
+        verdict=Verdict.ENTERED_THE_ORDER, reason="who changed the order cannot approve it"
+    )
