@@ -101,6 +101,8 @@ def run_cases(file: Path, policy: Path | None = None) -> list[Outcome]:
     if not isinstance(rules, RoutingPolicy):
         raise ConfigError(f"{cases.policy}: only routing policies have cases")
     network = load_network(beside / cases.network if cases.network else SAMPLE / "network.yaml")
+    groups = tuple(x for x in network.groups if x.group_id in rules.sourcing_groups)
+    rules = rules.model_copy(update={"sourced_from": groups})
     products = load_products(
         beside / cases.products if cases.products else SAMPLE / "products.yaml"
     )

@@ -32,6 +32,8 @@ STALE_SECONDS = 10.0
 _PAUSE_SECONDS = 1.0
 _REFUSED = "had fewer units a moment ago"
 _MOST_SCOPES = 1_000
+_POLICY_TOPICS = frozenset({"policy_activations", "network_state"})
+"""What changes which policy is in force, or what its sourcing groups hold."""
 
 Scope = tuple[str, str, str, str]
 """Brand, region, order type, channel."""
@@ -145,7 +147,7 @@ class Following:
                 order_type=order_type,
                 channel=channel,
             )
-        found = (version, RoutingPolicy.model_validate(document))
+            found = (version, policies.as_routing_policy(session, document))
         # Into the dictionary taken before reading: what was activated meanwhile has replaced it.
         if len(cache) < _MOST_SCOPES:
             cache[scope] = found
@@ -162,7 +164,7 @@ class Following:
                 self._policies = {}
                 view = read_view(connection, now)
             elif news.place != view.place:
-                if any(x.topic == "policy_activations" for x in news.changes):
+                if any(x.topic in _POLICY_TOPICS for x in news.changes):
                     self._policies = {}
                 view = moved(connection, view, news.place, news.changes, now)
         self._view, self._looked_at, self._is_trusted = view, seconds, True

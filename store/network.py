@@ -127,10 +127,15 @@ def load_network(session: Session) -> Network:
             CarrierService.model_validate(row.document) for row in session.execute(_ALL_SERVICES)
         ),
         nodes=tuple(Node.model_validate(row.document) for row in session.execute(_ALL_NODES)),
-        groups=tuple(
-            DistributionGroup.model_validate(row.document) for row in session.execute(_ALL_GROUPS)
-        ),
+        groups=tuple(distribution_groups(session).values()),
     )
+
+
+def distribution_groups(session: Session) -> dict[str, DistributionGroup]:
+    """Every distribution group by id."""
+    rows = session.execute(_ALL_GROUPS).scalars()
+    groups = (DistributionGroup.model_validate(document) for document in rows)
+    return {group.group_id: group for group in groups}
 
 
 def node(session: Session, node_id: str) -> Node:

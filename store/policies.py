@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Literal
 
@@ -13,6 +13,7 @@ from domain.process_policy import ProcessPolicy
 from domain.routing.policy import RoutingPolicy
 from domain.values import Model, UtcTime
 from store.columns import changed, query, statement
+from store.network import distribution_groups
 
 Kind = Literal["routing", "process"]
 
@@ -94,14 +95,25 @@ def activate(
 ) -> None:
     """Put a policy in force for a scope, in place of any activated there earlier.
 
-    Raises UnknownReferenceError, and pydantic.ValidationError for a scope of other parts.
+    Raises UnknownReferenceError, also for a sourcing group that the network lacks, and
+    pydantic.ValidationError for a scope of other parts.
     """
-    kind, _ = _load(session, version)
+    kind, document = _load(session, version)
+    _refuse_unknown_groups(session, document.get("sourcing_groups") or ())
     where = scope if isinstance(scope, Scope) else Scope.model_validate(scope)
     session.execute(
         _ACTIVATE,
         {**where.model_dump(), "version": version, "kind": kind, "activated_at": now},
     )
+
+
+def _refuse_unknown_groups(session: Session, wanted: Iterable[str]) -> None:
+    unknown = sorted(set(wanted) - distribution_groups(session).keys())
+    if unknown:
+        name = unknown[0]
+        raise UnknownReferenceError(
+            f"no distribution group '{name}': import it with the network first"
+        )
 
 
 def deactivate(session: Session, version: str, now: datetime) -> None:
@@ -142,7 +154,17 @@ def load_policy(session: Session, version: str) -> tuple[str, dict[str, Any]]:
 
 def routing_policy(session: Session, version: str) -> RoutingPolicy:
     """A routing policy. Raises UnknownReferenceError when there is none of that version."""
-    return RoutingPolicy.model_validate(_document(session, "routing", version))
+    return as_routing_policy(session, _document(session, "routing", version))
+
+
+def as_routing_policy(session: Session, document: Mapping[str, Any]) -> RoutingPolicy:
+    """The document with its sourcing groups as the network has them now."""
+    policy = RoutingPolicy.model_validate(document)
+    if not policy.sourcing_groups:
+        return policy.model_copy(update={"sourced_from": ()})
+    known = distribution_groups(session)
+    found = tuple(known[name] for name in policy.sourcing_groups if name in known)
+    return policy.model_copy(update={"sourced_from": found})
 
 
 def process_policy(session: Session, version: str) -> ProcessPolicy:

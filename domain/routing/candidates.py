@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -210,6 +210,8 @@ class _Reasons:
                 self._mark(self._among([exclusion.node_id], task), f"excluded: {exclusion.reason}")
         if request.forced_nodes:
             self._mark(~self._among(request.forced_nodes, task), "not a forced node")
+        if policy.sourcing_groups:
+            self._mark(~self._sourced(task), "not in a sourcing group")
         banned = self._among(_unless("excluded_nodes", task, policy.excluded_nodes), task)
         kinds: tuple[NodeKind, ...] = _unless("excluded_kinds", task, policy.excluded_kinds)
         for kind in kinds:
@@ -229,6 +231,16 @@ class _Reasons:
         if rows.any():
             self.codes[rows] = len(self._texts)
             self._texts.append(text)
+
+    def _sourced(self, task: GroupTask) -> Flags:
+        groups, network = task.policy.sourced_from, task.facts.network
+        key = ("sourced from", groups)
+        found = cast(Flags | None, network.cache.get(key))
+        if found is None:
+            holds = [any(group.holds(node) for group in groups) for node in network.nodes]
+            found = network.cache[key] = np.array(holds, dtype=np.bool_)
+        held: Flags = found[self._nodes]
+        return held
 
     def _among(self, node_ids: tuple[str, ...] | list[str], task: GroupTask) -> Flags:
         return np.isin(self._nodes, task.facts.network.indexes_of(node_ids))

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from domain.network import NodeKind
+from domain.network import DistributionGroup, NodeKind
 from domain.values import Id, Model, PositiveMoney
 
 SoftLimit = Literal["max_distance_km", "max_shipments", "excluded_kinds", "excluded_nodes"]
@@ -24,6 +24,10 @@ class RoutingPolicy(Model):
     """Extra cost of a shipment from a node of that kind (a store's shelf is dearer than a DC's)."""
     excluded_kinds: tuple[NodeKind, ...] = ()
     excluded_nodes: tuple[Id, ...] = ()
+    sourcing_groups: tuple[Id, ...] = ()
+    """Distribution groups whose nodes alone may serve; none: every node."""
+    sourced_from: tuple[DistributionGroup, ...] = ()
+    """Those groups as the network has them; filled in when the policy is read to decide by it."""
     max_shipments: Annotated[int, Field(ge=1)] = 20
     """Most shipments for one ship group."""
     max_distance_km: Annotated[int, Field(ge=1)] | None = None

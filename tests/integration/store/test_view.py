@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 
 from domain.catalogue import KitComponent, Product, SupplyMode
 from domain.errors import DomsError, UnknownReferenceError
+from domain.network import DistributionGroup
 from domain.routing.facts import KernelFacts, content_id, facts_of
 from domain.routing.policy import RoutingPolicy
 from domain.stock_rules import StockRules
@@ -427,6 +428,40 @@ def test_the_policy_in_force_is_remembered_until_another_is_activated(
         assert first[1].shipment_cost == Decimal("1.00")
     finally:
         following.stop()
+
+
+def test_a_policys_sourcing_groups_are_those_of_the_network_as_it_is_now(
+    engine: Engine, following: Following
+) -> None:
+    def west(*nodes: str) -> DistributionGroup:
+        return DistributionGroup(group_id="west", nodes=nodes)
+
+    def put(*groups: DistributionGroup) -> None:
+        with transaction(engine) as session:
+            whole = a_network(*NODES).model_copy(update={"groups": groups})
+            network.import_network(session, whole, PRODUCTS, NOW)
+
+    document = RoutingPolicy(name="r", sourcing_groups=("west",)).model_dump(mode="json")
+    with transaction(engine) as session:
+        version = policies.publish(session, "routing", document, NOW)
+    # A group that the network lacks would leave every order unserved.
+    with pytest.raises(UnknownReferenceError, match="'west'"), transaction(engine) as session:
+        policies.activate(session, version, {}, NOW)
+    put(west("A"))
+    with transaction(engine) as session:
+        policies.activate(session, version, {}, NOW)
+    scope = ("", "", "b2c", "web")
+    following.start()
+    try:
+        assert following.policy(scope)[1].sourced_from == (west("A"),)
+        assert following.known_policy(scope) is not None
+        put(west("A", "B"))
+        wait_until(lambda: following.known_policy(scope) is None)
+        assert following.policy(scope)[1].sourced_from == (west("A", "B"),)
+    finally:
+        following.stop()
+    with reading(engine) as session:
+        assert policies.routing_policy(session, version).sourced_from == (west("A", "B"),)
 
 
 def test_the_thread_follows_by_itself_and_survives_a_database_that_is_away(

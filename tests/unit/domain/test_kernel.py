@@ -7,7 +7,7 @@ import pytest
 
 from domain.catalogue import KitComponent, Product, SupplyMode
 from domain.errors import FinalError
-from domain.network import Node, NodeKind, Place, WorkingHours
+from domain.network import DistributionGroup, Node, NodeKind, Place, WorkingHours
 from domain.orders import Method, ServiceLevel
 from domain.routing import facts as kernel_facts
 from domain.routing import group as group_planner
@@ -164,6 +164,16 @@ def test_lines_that_stay_together_come_from_one_node_or_not_at_all() -> None:
         ),
         ({}, {}, {"excluded_nodes": ("N1",)}, "excluded by policy"),
         ({}, {}, {"excluded_kinds": (NodeKind.DC,)}, "excluded by policy"),
+        ({}, {}, {"sourcing_groups": ("west",)}, "not in a sourcing group"),
+        (
+            {},
+            {},
+            {
+                "sourcing_groups": ("stores",),
+                "sourced_from": (DistributionGroup(group_id="stores", kinds=(NodeKind.STORE,)),),
+            },
+            "not in a sourcing group",
+        ),
     ],
 )
 def test_a_node_that_may_not_serve_is_excluded_with_its_reason(
@@ -177,6 +187,16 @@ def test_a_node_that_may_not_serve_is_excluded_with_its_reason(
     assert decision.excluded == {reason: ("N1",)}
     assert plan_of(decision).missing == (Missing(line_id="1", sku="A", quantity=1, reason=reason),)
     assert plan_of(decision).shipments == ()
+
+
+def test_only_nodes_of_the_sourcing_groups_serve() -> None:
+    groups = (
+        DistributionGroup(group_id="one", nodes=("N2",)),
+        DistributionGroup(group_id="other", nodes=("N9",)),
+    )
+    rules = policy(sourcing_groups=("one", "other"), sourced_from=groups)
+    for facts in (two_nodes(), two_nodes()):
+        assert sent(plan_of(decide(request(line("1", "A")), facts, rules))) == {"N2": {"1": 1}}
 
 
 def test_a_product_masked_at_a_node_is_not_taken_there() -> None:
