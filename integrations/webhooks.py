@@ -1,9 +1,9 @@
 """What outside systems send by webhook: first proved over the raw bytes, later translated."""
 
-from domain.network import Connection
+from domain.network import Connection, ConnectionClass
 from integrations.errors import BadSignatureError
 from integrations.reading import json_object
-from integrations.registry import vendor_of
+from integrations.registry import capture_vendor_of, vendor_of
 from integrations.vendor import Event, Headers
 
 
@@ -18,7 +18,9 @@ def verify(connection: Connection, secret: str | None, headers: Headers, raw: by
             f"connection {connection.connection_id} has no secret: set the variable "
             f"{connection.secret_env or 'that its secret_env should name'}"
         )
-    return vendor_of(connection).verify(connection, secret, headers, raw)
+    is_shop = connection.kind is ConnectionClass.CAPTURE
+    vendor = capture_vendor_of(connection) if is_shop else vendor_of(connection)
+    return vendor.verify(connection, secret, headers, raw)
 
 
 def translate(connection: Connection, raw: bytes) -> tuple[Event, ...]:

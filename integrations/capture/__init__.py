@@ -1,4 +1,8 @@
-from integrations.capture import generic, square
+from integrations.capture import generic, shopify, square
 from integrations.capture.port import CaptureVendor
 
-VENDORS: dict[str, CaptureVendor] = {"generic": generic.VENDOR, "square": square.VENDOR}
+VENDORS: dict[str, CaptureVendor] = {
+    "generic": generic.VENDOR,
+    "shopify": shopify.VENDOR,
+    "square": square.VENDOR,
+}

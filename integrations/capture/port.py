@@ -47,6 +47,8 @@ class CaptureVendor:
     translate: Translate
     source: Callable[[Connection, Secrets, httpx.Client], CaptureSource] | None = None
     """Asks the shop; None: it only sends."""
+    takes_webhooks: bool = False
+    """Whether its webhooks carry whole orders, which are taken in when they come."""
 
 
 def captured_order_id(connection_id: str, external_id: str) -> str:

@@ -8,7 +8,8 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, Response
 
 from domain.network import Connection, ConnectionClass
-from integrations.errors import BadSignatureError, QuarantineError
+from integrations.capture import VENDORS
+from integrations.errors import BadSignatureError, NothingToDoError, QuarantineError
 from integrations.vendor import Event, NewsOf, NewsOfOrder, NewsOfStock
 from integrations.webhooks import translate, verify
 from starter.api.context import PathId, Services, TheCaller, TheServices, read_body, services_of
@@ -20,7 +21,7 @@ from store.engine import reading, transaction
 
 router = APIRouter(tags=["webhooks"])
 
-_UNHEARD = frozenset({ConnectionClass.CAPTURE, ConnectionClass.NONE})
+_BY_WEBHOOK = "webhook"
 
 
 @router.post("/webhooks/{connection_id}", status_code=202)
@@ -38,6 +39,8 @@ def _receive(connection_id: str, request: Request, raw: bytes) -> Response:
         delivery_id = verify(connection, secret_of(services, connection), headers, raw)
     except BadSignatureError as error:
         raise ProblemError(401, str(error)) from error
+    if connection.kind is ConnectionClass.CAPTURE:
+        return _take_order(services, connection, raw)
     events, reason = _told(connection, raw)
     about = [x for x in events if not isinstance(x, NewsOfOrder | NewsOfStock)]
     stream = fulfillment_workflow_of(about[0].fulfillment_id) if about else None
@@ -66,11 +69,35 @@ def _receive(connection_id: str, request: Request, raw: bytes) -> Response:
     return JSONResponse(body, 202)
 
 
+def _take_order(services: Services, connection: Connection, raw: bytes) -> Response:
+    """Take in the order that a shop sent; what is none is answered and not kept."""
+    try:
+        VENDORS[connection.vendor].translate(connection, raw)
+    except NothingToDoError as nothing:
+        return JSONResponse({"status": "ignored", "reason": str(nothing)}, 202)
+    except QuarantineError:
+        pass  # It is kept, with its reason.
+    taken = services.capture.take(connection.connection_id, raw, _BY_WEBHOOK)
+    if taken.accepted is None:
+        body = {"status": "quarantined", "message_id": taken.message_id, "reason": taken.reason}
+        return JSONResponse(body, 202)
+    services.wake()
+    body = {"status": "accepted", "message_id": taken.message_id}
+    return JSONResponse({**body, "duplicate": taken.accepted.outcome == "same"}, 202)
+
+
 def _connection(services: Services, connection_id: str) -> Connection:
     connection = services.reference.connection(services.engine, connection_id)
-    if connection is None or connection.kind in _UNHEARD:
+    if connection is None or not _is_heard(connection):
         raise not_found(f"no connection '{connection_id}' sends webhooks")
     return connection
+
+
+def _is_heard(connection: Connection) -> bool:
+    if connection.kind is not ConnectionClass.CAPTURE:
+        return connection.kind is not ConnectionClass.NONE
+    vendor = VENDORS.get(connection.vendor)
+    return vendor is not None and vendor.takes_webhooks
 
 
 def secret_of(services: Services, connection: Connection) -> str | None:

@@ -10,9 +10,9 @@ import pytest
 
 from domain.network import Connection, ConnectionClass
 from domain.orders import Method, Order, ServiceLevel
-from integrations.capture.square.orders import NothingToDoError, translate
+from integrations.capture.square.orders import translate
 from integrations.checking import check_connection
-from integrations.errors import QuarantineError
+from integrations.errors import NothingToDoError, QuarantineError
 from integrations.http import open_client
 from tests.contract.recordings import document, needs
 from tests.contract.specs import check_request

@@ -15,7 +15,7 @@ from domain.network import Connection
 from domain.orders import Order
 from domain.values import Id, UtcTime
 from integrations.capture.port import captured_order_id
-from integrations.errors import QuarantineError
+from integrations.errors import NothingToDoError, QuarantineError
 from integrations.pos.square.requests import SOURCE
 from integrations.reading import json_object, quarantined
 from integrations.settings import settings_of
@@ -24,10 +24,6 @@ _ENDED = frozenset({"CANCELED", "FAILED"})
 _STATES = frozenset({"OPEN", "COMPLETED"})
 _METHODS = {"SHIPMENT": "ship", "DELIVERY": "ship", "PICKUP": "pickup"}
 _LEVELS = {"DELIVERY": "same_day"}
-
-
-class NothingToDoError(QuarantineError):
-    """An order of which doms has nothing to do, such as a sale that was carried out whole."""
 
 
 class SquareCaptureSettings(BaseModel):

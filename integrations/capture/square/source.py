@@ -10,12 +10,8 @@ from pydantic_core import to_json
 
 from domain.errors import OutsideUnavailableError
 from domain.network import Connection
-from integrations.capture.square.orders import (
-    NothingToDoError,
-    SquareCaptureSettings,
-    translate,
-)
-from integrations.errors import QuarantineError
+from integrations.capture.square.orders import SquareCaptureSettings, translate
+from integrations.errors import NothingToDoError, QuarantineError
 from integrations.http import Reply, call
 from integrations.pos.square.catalogue import Catalogue
 from integrations.settings import secret_of, settings_of
