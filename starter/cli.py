@@ -10,6 +10,7 @@ from typer.exceptions import TyperException
 from starter import (
     cli_connections,
     cli_data,
+    cli_inbox,
     cli_inventory,
     cli_machine,
     cli_orders,
@@ -34,6 +35,7 @@ cli_inventory.register(app)
 cli_policies.register(app)
 cli_simulate.register(app)
 cli_connections.register(app)
+cli_inbox.register(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
