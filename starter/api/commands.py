@@ -313,10 +313,11 @@ def change_address(
     body = body_as(AddressBody, raw)
     request_id = request_id_of(request, body.request_id)
 
-    def build(session: Session, order: Order, _: OrderPage) -> ChangeAddress:
+    def build(session: Session, order: Order, page: OrderPage) -> ChangeAddress:
         group_id = _shipped_group(order, body.ship_group)
         before = addresses.address_of(session, order_id, group_id)
-        address = placed(body.address, before)
+        # A closed order is refused as such, whatever is sent.
+        address = body.address if page.closed else placed(body.address, before)
         address_id = addresses.save_address(session, order_id, group_id, address)
         return ChangeAddress(
             request_id=request_id, address_id=address_id, ship_group=group_id, actor=caller.name

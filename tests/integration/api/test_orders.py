@@ -363,6 +363,19 @@ async def test_a_new_address_that_would_lose_its_coordinates_is_refused_with_wha
     assert [message["name"] for message in messages_of(filled)] == ["start"]
 
 
+async def test_an_order_that_has_ended_takes_no_address_whatever_it_lacks(
+    api: httpx.AsyncClient, filled: Engine
+) -> None:
+    groups = [{"id": "1", "address": LOCATED}]
+    await api.post("/v1/orders", json=order_document(ship_groups=groups))
+    _record(filled, stage=Stage.CANCELLED, closed=True)
+
+    answer = await api.post("/v1/orders/W-1/address", json={"address": {"country": "US"}})
+
+    assert answer.status_code == 409
+    assert _stored_addresses(filled) == []
+
+
 def _stored_addresses(engine: Engine) -> list[Any]:
     with engine.connect() as connection:
         return list(connection.execute(text("SELECT address FROM addresses")).scalars())
