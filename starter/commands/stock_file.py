@@ -175,8 +175,8 @@ def _report(done: Imported, listing: Path) -> None:
     known = f", {done.known} sent before" if done.known else ""
     old = f", {done.ignored_rows} ignored as too old" if done.ignored_rows else ""
     say(f"{done.taken} counts imported{known}{old}, {len(done.refused)} lines refused")
-    for line, message in sorted(done.ignored)[:_IGNORED_SHOWN]:
-        say(f"  line {line} ignored: {message}")
+    for number, why in sorted(done.ignored)[:_IGNORED_SHOWN]:
+        say(f"  line {number} ignored: {why}")
     if done.ignored_rows > _IGNORED_SHOWN:
         say(f"  ... {done.ignored_rows - _IGNORED_SHOWN} more ignored")
     lines = [f"line {line}: {message}" for line, message in sorted(done.refused)]

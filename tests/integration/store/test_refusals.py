@@ -177,13 +177,13 @@ def test_who_is_refused_while_deciding_is_masked_there_and_in_the_end_routed_as_
         tried.append(node)
         raise ShortageError("gone", short=((node, "" if node == "S2" else "X"),))
 
-    monkeypatch.setattr(route_stage.reservations, "reserve_plan", refuse)
+    monkeypatch.setattr(reservations, "reserve_plan", refuse)
     # when
     plan = shop.route(shop.task("W-1", 1, 2, "S1"))
     # then: the unreserved plan is left to the reserve step
     assert tried == ["S1", "S2", "S3", "S4", "S5"]
     assert nodes(plan) == [("S2", 1)]
-    monkeypatch.setattr(route_stage.reservations, "reserve_plan", real)
+    monkeypatch.setattr(reservations, "reserve_plan", real)
     with reading(engine) as session:
         assert reservations.reserved_plan(session, "W-1", 2) is None
     assert shop.reserve("W-1", plan).reservation_id == "W-1-r2"
