@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+from sqlalchemy.orm import Session
 from temporalio import activity
 
 from activities.context import Context
@@ -14,7 +15,7 @@ from activities.kernel import (
 )
 from activities.orders import OrderTask
 from activities.recording import OrderRecord, now, write_order
-from domain.errors import ShortageError
+from domain.errors import RetryableError, ShortageError
 from domain.planning import Wanted, bundles
 from domain.plans import Plan, PlanLine
 from domain.routing.decision import Purpose
@@ -25,6 +26,8 @@ from store.reserver import Reserver
 from store.reserving import Ask
 
 HOLDS_AT_ONCE = 200
+MOST_TRIES_AT_A_GRANT = 10
+"""A node that refuses so often what was decided for it is shown to a person."""
 KEPT_FOR_NEXT_PLAN = timedelta(minutes=15)
 """How long units wait for the order that is planned again; longer only where workers are away."""
 
@@ -177,41 +180,51 @@ class ReserveActivities:
     @activity.defn(name="take_grant", no_thread_cancel_exception=True)
     def take_grant(self, task: GrantTask) -> Plan:
         """Plan the granted units from the nodes they were granted at, and reserve that plan."""
-        with transaction(self._engine) as session:
-            asked = {"granted": task.reservation_id}
-            number = number_for(session, task.order_id, task.plan_version, asked)
-            if number.kept is not None:
-                return number.kept  # the answer to an earlier attempt was lost
-            granted = reservations.take_grant(session, task.order_id, task.reservation_id)
-            if not granted:
-                # A grant is taken once; a reset order may take it again under a higher number.
-                taken = earlier_plan(session, task.order_id, task.plan_version, asked)
-                if taken is not None:
-                    return taken
-            order = orders.load_order(session, task.order_id, task.version)
-            units: dict[str, int] = {}
-            own: dict[str, dict[str, int]] = {}
-            for node_id, line_id, sku, quantity in granted:
-                units[line_id] = units.get(line_id, 0) + quantity
-                at_nodes = own.setdefault(sku, {})
-                at_nodes[node_id] = at_nodes.get(node_id, 0) + quantity
-            wanted = Wanted(
-                request_id=number.decision_id,
-                purpose=Purpose.REROUTE,
-                units=units,
-                own_units=own,
-                forced_nodes=tuple(sorted({row[0] for row in granted})),
-                promised_deliver_by=task.promised_deliver_by,
-            )
-            decided = decide_for(session, order, wanted, task.routing_policy, now())
-            plan = keep_decision(session, decided, number.plan_version, now())
-            # Swapped in one transaction: nobody else can get the units in between.
-            reservations.reserve_plan(
-                session,
-                task.order_id,
-                plan,
-                key=f"{task.order_id}/grant/{task.reservation_id}",
-                now=now(),
-                replaces=[task.reservation_id],
-            )
-            return plan
+        try:
+            with transaction(self._engine) as session:
+                return _plan_grant(session, task)
+        except ShortageError as shortage:
+            if activity.info().attempt >= MOST_TRIES_AT_A_GRANT:
+                raise
+            # Others took what the node had left for the day at this very moment: decided afresh.
+            raise RetryableError(str(shortage)) from shortage
+
+
+def _plan_grant(session: Session, task: GrantTask) -> Plan:
+    asked = {"granted": task.reservation_id}
+    number = number_for(session, task.order_id, task.plan_version, asked)
+    if number.kept is not None:
+        return number.kept  # the answer to an earlier attempt was lost
+    granted = reservations.take_grant(session, task.order_id, task.reservation_id)
+    if not granted:
+        # A grant is taken once; a reset order may take it again under a higher number.
+        taken = earlier_plan(session, task.order_id, task.plan_version, asked)
+        if taken is not None:
+            return taken
+    order = orders.load_order(session, task.order_id, task.version)
+    units: dict[str, int] = {}
+    own: dict[str, dict[str, int]] = {}
+    for node_id, line_id, sku, quantity in granted:
+        units[line_id] = units.get(line_id, 0) + quantity
+        at_nodes = own.setdefault(sku, {})
+        at_nodes[node_id] = at_nodes.get(node_id, 0) + quantity
+    wanted = Wanted(
+        request_id=number.decision_id,
+        purpose=Purpose.REROUTE,
+        units=units,
+        own_units=own,
+        forced_nodes=tuple(sorted({row[0] for row in granted})),
+        promised_deliver_by=task.promised_deliver_by,
+    )
+    decided = decide_for(session, order, wanted, task.routing_policy, now())
+    plan = keep_decision(session, decided, number.plan_version, now())
+    # Swapped in one transaction: nobody else can get the units in between.
+    reservations.reserve_plan(
+        session,
+        task.order_id,
+        plan,
+        key=f"{task.order_id}/grant/{task.reservation_id}",
+        now=now(),
+        replaces=[task.reservation_id],
+    )
+    return plan

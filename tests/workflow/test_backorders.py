@@ -1,12 +1,15 @@
 """What no node has waits for supply, is granted, or is given up."""
 
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy.orm import Session
 from temporalio import workflow
 
-from store import inventory
+from store import inventory, reserving
+from store.capacity import WorkDay
 from store.engine import transaction
 from tests.workflow.world import World, document
 from workflows.messages import PlaceHold
@@ -36,6 +39,32 @@ async def test_supply_that_arrives_is_granted_released_and_shipped(world: World)
     assert await world.result(order) == ("completed", 2, 0)
     assert world.sellable() == {"dc-1": 3}
     assert len(world.wms.handovers) == 1
+    world.nothing_is_astray()
+
+
+async def test_a_grant_whose_node_others_filled_at_that_moment_is_planned_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given: others take the node's last capacity between deciding and reserving
+    order = await backordered(world)
+    real = reserving.take_capacity
+    refused: list[str] = []
+
+    def filled_once(session: Session, works: Sequence[Mapping[WorkDay, int]]) -> tuple[str, ...]:
+        if not refused:
+            refused.append("dc-1")
+            return ("dc-1",)
+        return real(session, works)
+
+    monkeypatch.setattr(reserving, "take_capacity", filled_once)
+    # when
+    world.stock(dc_1__TEA=5)
+    # then
+    report = await world.until_shown(order, "reserved")
+    assert refused == ["dc-1"]
+    assert report.view.attention is None
+    await world.sent_again("W-1-1", plan=2)
+    assert await world.result(order) == ("completed", 2, 0)
     world.nothing_is_astray()
 
 
