@@ -12,6 +12,7 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
+from domain.learned_dates import destinations_of, transits
 from domain.orders import Order
 from domain.planning import Wanted, decision_request, plan_of
 from domain.plans import Plan
@@ -19,7 +20,7 @@ from domain.routing.decision import Decision, DecisionRequest, Purpose, Snapshot
 from domain.routing.explain import explain
 from domain.routing.policy import RoutingPolicy
 from domain.routing.solve import decide
-from store import addresses, decisions, holds, network, pins, policies, reservations
+from store import addresses, decisions, delivery_dates, holds, network, pins, policies, reservations
 from store.snapshot import build_snapshot
 
 
@@ -104,7 +105,22 @@ def decide_for(
     )
     version = pins.pinned(session, order.order_id, "routing", routing_policy)
     policy = policies.routing_policy(session, version)
+    if policy.delivery_dates == "learned":
+        snapshot = _with_learned(session, snapshot, request, policy)
     return Decided(order.order_id, request, snapshot, policy, decide(request, snapshot, policy))
+
+
+def _with_learned(
+    session: Session, snapshot: Snapshot, request: DecisionRequest, policy: RoutingPolicy
+) -> Snapshot:
+    """With what was learned of the lanes to where the order goes; as it was while nothing is."""
+    learned = delivery_dates.latest(session)
+    if learned is None:
+        return snapshot
+    stores = {node.node_id: node.place for node in snapshot.nodes}
+    places = destinations_of(request.groups, stores)
+    known = transits(learned, places, request.now, float(policy.delivery_confidence))
+    return snapshot.model_copy(update={"transits": known})
 
 
 def keep_decision(session: Session, decided: Decided, version: int, now: datetime) -> Plan:

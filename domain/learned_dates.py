@@ -9,7 +9,7 @@ on; the next wider one answers: from that node to the region, from region to reg
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
 
 import numpy as np
@@ -25,7 +25,7 @@ from domain.delivery_history import (
 )
 from domain.geo import haversine_km
 from domain.network import Place
-from domain.routing.decision import Option
+from domain.routing.decision import LearnedTransit, Option, RequestGroup
 from domain.values import Count, Id, Model, Text, UtcTime
 
 LEAST_IN_LANE = 20
@@ -89,6 +89,11 @@ class LearnedDates(Model):
         return {one.lane: one for one in self.lanes}
 
     @cached_property
+    def transits_known(self) -> dict[tuple[str, date, float], tuple[LearnedTransit, ...]]:
+        """Destination, day and chance -> what was worked out of it."""
+        return {}
+
+    @cached_property
     def calendar(self) -> DeliveryCalendar:
         """Delivery days from when it was learned until a year later."""
         today = (self.learned_at - _EPOCH).days
@@ -148,6 +153,55 @@ def transit_days(
     chances = _chances(learned, lane, start, _AHEAD_DAYS)
     reached = np.flatnonzero(chances >= level)
     return int(reached[0]) if len(reached) else None
+
+
+def destinations_of(
+    groups: Iterable[RequestGroup], stores: Mapping[str, Place]
+) -> list[Place | None]:
+    """Where parcels of these groups may go: addresses, and the groups' stores by node id."""
+    found: list[Place | None] = []
+    for group in groups:
+        found += [group.destination, stores.get(group.node_id or "")]
+    return found
+
+
+def transits(
+    learned: LearnedDates, destinations: Iterable[Place | None], now: datetime, level: float
+) -> tuple[LearnedTransit, ...]:
+    """What the kernel looks at: days until that chance is reached, of lanes to these places.
+
+    Lanes whose chance is not reached in a year are left out.
+    """
+    regions = {_region(place) for place in destinations if place is not None}
+    found = [
+        transit
+        for region in ("", *sorted(regions))
+        for transit in _transits_to(learned, region, now.date(), level)
+    ]
+    return tuple(found)
+
+
+def _transits_to(
+    learned: LearnedDates, region: str, today: date, level: float
+) -> tuple[LearnedTransit, ...]:
+    """Of the week to come; worked out once a day for each region."""
+    known = learned.transits_known
+    key = region, today, level
+    if key not in known:
+        week = [
+            datetime(today.year, today.month, today.day, 12, tzinfo=UTC) + timedelta(days=n)
+            for n in range(7)
+        ]
+        week.sort(key=datetime.weekday)
+        found: list[LearnedTransit] = []
+        for one in learned.lanes:
+            if one.lane.destination == region:
+                days = [transit_days(learned, one, day, level) for day in week]
+                whole = tuple(x for x in days if x is not None)
+                if len(whole) == len(days):
+                    found.append(LearnedTransit(**one.lane.model_dump(), days=whole))
+        known[key] = tuple(found)
+    return known[key]
 
 
 def _chances(learned: LearnedDates, lane: LaneDays, start: float, days: int) -> Floats:

@@ -14,6 +14,7 @@ from uuid import uuid4
 import numpy as np
 
 from domain.catalogue import SupplyMode
+from domain.learned_dates import LearnedDates, destinations_of, transits
 from domain.orders import Method
 from domain.planning import place_of
 from domain.routing.decision import (
@@ -97,12 +98,15 @@ def promise(
     policy: RoutingPolicy,
     exclusions: Sequence[Exclusion],
     now: datetime,
+    learned: LearnedDates | None = None,
 ) -> Promise:
     """Decide every way to get the items, which are `asked` in the kernel's terms."""
     lines = asked.lines
     facts = view.facts([line.sku for line in lines], body.channel, now)
     promise_id = f"{prefix_of(body.purpose)}{uuid4().hex}"
     variants = _variants(body, lines, facts, exclusions, now)
+    if learned is not None and policy.delivery_dates == "learned":
+        variants = _with_learned(variants, learned, policy, now)
     decided: list[Decided] = []
     offers: list[Offer] = []
     kernel = _Kernel(policy)
@@ -137,6 +141,16 @@ def promise(
         kernel_seconds=kernel.seconds,
         kit_of=asked.kit_of,
     )
+
+
+def _with_learned(
+    variants: Sequence[_Variant], learned: LearnedDates, policy: RoutingPolicy, now: datetime
+) -> list[_Variant]:
+    """With what was learned of the lanes to where the items may go."""
+    groups = [group for variant in variants for group in variant.groups]
+    places = destinations_of(groups, variants[0].facts.network.node_places)
+    known = transits(learned, places, now, float(policy.delivery_confidence))
+    return [x._replace(facts=replace(x.facts, transits=known)) for x in variants]
 
 
 class _Kernel:

@@ -142,7 +142,7 @@ def _held(task: GroupTask, destination: Place) -> tuple[Supply, Ints]:
     return known[0], known[1].copy()
 
 
-_BY_ROW = ("calendar", "km", "fixed", "per_unit", "services", "room")
+_BY_ROW = ("calendar", "km", "fixed", "per_unit", "services", "room", "learned")
 
 
 def _distances(task: GroupTask, nodes: NDArray[np.int64], destination: Place) -> Ints:
@@ -269,11 +269,12 @@ def _sites(
     transit = int(
         (carrier.transit_days[used] + farthest // carrier.km_per_day[used]).max(initial=0)
     )
+    learned = _learned(task, nodes, services)
     times = times_of(
         network,
         supply.releases,
         policy.horizon_days,
-        transit,
+        max(transit, int(learned.max(initial=0))),
         task.due,
         clipped(micros(policy.lateness_cost_per_day)),
     )
@@ -292,8 +293,34 @@ def _sites(
         amounts=empty,
         shared=empty,
         prices=empty,
+        learned=learned,
     )
     return sites, times
+
+
+def _learned(
+    task: GroupTask, nodes: NDArray[np.int64], services: NDArray[np.int32]
+) -> NDArray[np.int16]:
+    """(row, way, weekday): days learned of the narrowest lane; -1: the service's own count."""
+    found = np.full((*services.shape, 7), -1, dtype=np.int16)
+    if task.policy.delivery_dates == "configured" or task.destination is None:
+        return found
+    network, place = task.facts.network, task.destination
+    lanes = {(x.node_id, x.service_id, x.origin, x.destination): x for x in task.facts.transits}
+    end = f"{place.country}-{place.region}"
+    for row, way in zip(*np.nonzero(services >= 0), strict=True):
+        node = network.nodes[nodes[row]]
+        service_id = network.services[services[row, way]].service_id
+        start = f"{node.place.country}-{node.place.region}"
+        for lane in (
+            (node.node_id, service_id, start, end),
+            ("", service_id, start, end),
+            ("", service_id, "", ""),
+        ):
+            if lane in lanes:
+                found[row, way] = lanes[lane].days
+                break
+    return found
 
 
 def _costs(task: GroupTask, nodes: NDArray[np.int64], km: Ints) -> tuple[Ints, Ints]:

@@ -101,6 +101,18 @@ class CapacityLeft(Model):
     orders: int
 
 
+class LearnedTransit(Model):
+    """What was learned of a lane; an empty part stands for any node, origin or destination."""
+
+    node_id: Text = ""
+    service_id: Id
+    origin: Text = ""
+    destination: Text = ""
+    """Country and region, as "US-CA"."""
+    days: Annotated[tuple[Count, ...], Field(min_length=7, max_length=7)]
+    """Calendar days until a parcel is delivered, by weekday of its collection, Monday first."""
+
+
 class Snapshot(Model):
     """All facts a decision looks at. `availability`: SKU -> node id -> sellable units (ATS).
 
@@ -113,6 +125,8 @@ class Snapshot(Model):
     products: dict[str, Product] = Field(default_factory=dict)
     capacity: tuple[CapacityLeft, ...] = ()
     inbound: tuple[InboundSupply, ...] = ()
+    transits: tuple[LearnedTransit, ...] = ()
+    """For policies whose dates are learned; what is not named goes by the service."""
     exchange_rates: dict[str, str] = Field(default_factory=dict)
     """Currency -> units of the base currency for one unit of it, as a decimal string."""
     base_currency: str = "USD"

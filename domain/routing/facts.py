@@ -20,7 +20,13 @@ from domain.calendars import Calendar, calendar_of
 from domain.catalogue import Product, SupplyMode
 from domain.network import CarrierService, Node, NodeKind, Place
 from domain.orders import ServiceLevel
-from domain.routing.decision import CapacityLeft, DecisionRequest, InboundSupply, Snapshot
+from domain.routing.decision import (
+    CapacityLeft,
+    DecisionRequest,
+    InboundSupply,
+    LearnedTransit,
+    Snapshot,
+)
 from domain.routing.money import HUGE, ExchangeRates, clipped, micros
 
 Ints = NDArray[np.int64]
@@ -134,6 +140,11 @@ class NetworkFacts:
         text = json.dumps([documents, rates, self.base_currency], separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
+    @cached_property
+    def node_places(self) -> dict[str, Place]:
+        """Node id -> where it is."""
+        return {node.node_id: node.place for node in self.nodes}
+
     def indexes_of(self, node_ids: Iterable[str]) -> list[int]:
         """The indexes of those nodes that are in the network."""
         return [self.index[x] for x in node_ids if x in self.index]
@@ -151,6 +162,7 @@ class KernelFacts:
     inbound: Mapping[str, tuple[InboundSupply, ...]] = field(default_factory=dict)
     """SKU -> units that will arrive."""
     availability_version: str = ""
+    transits: tuple[LearnedTransit, ...] = ()
 
 
 def compile_network(
@@ -293,6 +305,7 @@ def facts_of(snapshot: Snapshot) -> KernelFacts:
         capacity={day: _day_of(rows) for day, rows in days.items()},
         inbound={sku: tuple(rows) for sku, rows in inbound.items()},
         availability_version=snapshot.availability_version,
+        transits=snapshot.transits,
     )
 
 
@@ -371,6 +384,7 @@ def snapshot_of(facts: KernelFacts, request: DecisionRequest | None = None) -> S
             )
         ),
         inbound=tuple(row for sku in sorted(facts.inbound) for row in facts.inbound[sku]),
+        transits=facts.transits,
         exchange_rates=dict(network.exchange_rates),
         base_currency=network.base_currency,
         network_version=network.version,
@@ -453,6 +467,8 @@ def content_id(facts: KernelFacts) -> str:
     for sku in sorted(facts.inbound):
         for row in sorted(x.model_dump_json() for x in facts.inbound[sku]):
             digest.update(f"inbound {row}\n".encode())
+    for transit in facts.transits:
+        digest.update(f"transit {transit.model_dump_json()}\n".encode())
     for sku in sorted(facts.products):
         digest.update(_document(facts.products[sku]))
     digest.update(f"availability {facts.availability_version}".encode())

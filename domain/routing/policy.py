@@ -37,6 +37,10 @@ class RoutingPolicy(Model):
     """How many work days ahead capacity is looked for."""
     inbound: Literal["never", "offers", "always"] = "offers"
     """Whether units that will arrive make a later date possible when nothing on hand fits."""
+    delivery_dates: Literal["configured", "learned"] = "configured"
+    """Whether parcels take what carrier services say, or what was learned of their lane."""
+    delivery_confidence: Annotated[Decimal, Field(gt=0, lt=1)] = Decimal("0.9")
+    """Of learned dates: the share of parcels that is to arrive by the date."""
     relax: tuple[SoftLimit, ...] = ("max_distance_km", "max_shipments")
     """Soft limits that are dropped, in this order, when nothing fits otherwise."""
     assumed_km_same_region: Annotated[int, Field(ge=0)] = 200

@@ -46,6 +46,8 @@ class Sites(NamedTuple):
     """(row, SKU that several atoms ask for): units."""
     prices: Ints
     """(row, atom): price of scarce stock in micros; no columns: none."""
+    learned: NDArray[np.int16]
+    """(row, way, weekday of the collection): calendar days until delivered; -1: not learned."""
 
 
 class Sets(NamedTuple):
@@ -100,10 +102,13 @@ def leg(
     if ship < 0:
         return -1, 0, 0, 0
     km = sites.km[row]
-    transit = services.transit_days[service]
-    if km > services.km_per_day[service]:
-        transit += (km - 1) // services.km_per_day[service]
-    day = times.ship_day[begin, pickup, calendar, turn] + transit
+    sent = times.ship_day[begin, pickup, calendar, turn]
+    transit = int(sites.learned[row, way, (times.first[begin] + sent + 6) % 7])
+    if transit < 0:
+        transit = services.transit_days[service]
+        if km > services.km_per_day[service]:
+            transit += (km - 1) // services.km_per_day[service]
+    day = sent + transit
     deliver = max(ship, times.delivered[begin, calendar, day])
     amount = sites.fixed[row] + services.base[service] + services.per_km[service] * km
     return amount + lateness(times, deliver), services.per_kg[service], ship, deliver
@@ -208,7 +213,7 @@ def first_legs(
     # Each array taken out of its tuple once: inside the loop that would cost more than the sums.
     calendars, kms, fixed, ways = sites.calendar, sites.km, sites.fixed, sites.services
     counter, ship, ship_day, delivered = times.counter, times.ship, times.ship_day, times.delivered
-    due, late_cost = times.due, times.late_cost
+    due, late_cost, first, learned = times.due, times.late_cost, times.first[0], sites.learned
     base, per_km, pickups = services.base, services.per_km, services.pickup
     transits, reaches = services.transit_days, services.km_per_day
     for row in range(len(kms)):
@@ -223,10 +228,13 @@ def first_legs(
             elif service != NO_SERVICE:
                 sent = ship[0, pickups[service], calendar, turn]
                 if sent >= 0:
-                    transit = transits[service]
-                    if km > reaches[service]:
-                        transit += (km - 1) // reaches[service]
-                    day = ship_day[0, pickups[service], calendar, turn] + transit
+                    first_day = ship_day[0, pickups[service], calendar, turn]
+                    transit = int(learned[row, way, (first + first_day + 6) % 7])
+                    if transit < 0:
+                        transit = transits[service]
+                        if km > reaches[service]:
+                            transit += (km - 1) // reaches[service]
+                    day = first_day + transit
                     arrives = max(sent, delivered[0, calendar, day])
                     amount += base[service] + per_km[service] * km
             if arrives >= 0:

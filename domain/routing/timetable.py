@@ -46,6 +46,8 @@ class Stretch(NamedTuple):
 class Times(NamedTuple):
     """The dates of one ship group. Classes are moments from which units may be worked on."""
 
+    first: Ints
+    """By class: ordinal of the first day of its stretch."""
     work: Indexes
     """(class, calendar, turn): ordinal of each work day within the horizon."""
     counter: Ints
@@ -86,6 +88,7 @@ def _tried(
     classes, calendars = len(releases), len(network.calendars)
     pickups = len(network.pickup_times)
     times = Times(
+        first=np.empty(classes, dtype=np.int64),
         work=np.full((classes, calendars, horizon), -1, dtype=np.int32),
         counter=np.full((classes, calendars, horizon), -1, dtype=np.int64),
         ship=np.full((classes, pickups, calendars, horizon), -1, dtype=np.int64),
@@ -98,6 +101,7 @@ def _tried(
     for number, release in enumerate(releases):
         first = release.astimezone(UTC).date().toordinal() - _DAYS_BEFORE
         stretch = _stretch(network, first, days)
+        times.first[number] = first
         times.delivered[number] = stretch.delivered
         first_days = _first_days(network, release, first)
         is_complete &= fill_times(

@@ -86,7 +86,10 @@ def _decide(
     asked = asked_of(body, view)
     exclusions = services.following.exclusions([line.sku for line in asked.lines], now)
     version, policy = known
-    return promising.promise(body, asked, view, version, policy, (*exclusions, *refused), now)
+    learned = services.learned()
+    return promising.promise(
+        body, asked, view, version, policy, (*exclusions, *refused), now, learned
+    )
 
 
 def _promise_from_database(services: Services, body: PromiseBody) -> Response:

@@ -12,6 +12,7 @@ from domain.learned_dates import Lane, LaneDays, LearnedDates
 from starter.learned_dates import LearnedReader
 from store import delivery_dates
 from store.engine import transaction
+from store.policies import Scope, activate, publish
 from tests.integration.api.conftest import NOW, calling, until
 
 ASKED = {
@@ -82,3 +83,21 @@ async def test_a_database_that_is_away_leaves_what_was_known(filled: Engine) -> 
             assert reader.current() == learned(1.0)
     finally:
         rename(filled, "away", "learned_dates")
+
+
+async def test_a_policy_may_date_by_what_was_learned(app: FastAPI, filled: Engine) -> None:
+    # Deviations of one spread at most: days are at most the centre's, times about 1.6.
+    known = learned(3.0)
+    with transaction(filled) as session:
+        document = {"name": "by-history", "delivery_dates": "learned"}
+        activate(session, publish(session, "routing", document, NOW), Scope(), NOW)
+    [configured, *_] = await options(app)
+    app.state.services = replace(
+        app.state.services, learned=partial(LearnedDates.model_copy, known)
+    )
+
+    [first, *_] = await options(app)
+
+    assert first["deliver_at"] > configured["deliver_at"]
+    assert first["ship_at"] == configured["ship_at"]
+    assert first["confidence"] >= 0.9

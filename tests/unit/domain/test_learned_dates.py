@@ -12,13 +12,15 @@ from domain.learned_dates import (
     LearnedDates,
     Shipment,
     confidence,
+    destinations_of,
     learn_dates,
     option_confidence,
     transit_days,
+    transits,
 )
 from domain.network import Place
 from domain.orders import Method, ServiceLevel
-from domain.routing.decision import Option, PlannedShipment
+from domain.routing.decision import Option, PlannedShipment, RequestGroup
 
 START = datetime(2026, 1, 5, 6, tzinfo=UTC)
 """A Monday."""
@@ -181,3 +183,36 @@ def test_open_shipments_and_places_without_coordinates_are_learned_from(
     assert found is not None
     assert found.holidays == (20_480,)
     assert len(found.lanes) >= 4
+
+
+def test_lanes_to_a_place_say_the_days_of_each_weekday(learned: LearnedDates) -> None:
+    found = transits(learned, [EAST, None], at(121), 0.9)
+    again = transits(learned, [EAST], at(121), 0.9)
+
+    assert found == again
+    assert {(x.node_id, x.origin, x.destination) for x in found} == {
+        ("", "", ""),
+        ("", "US-CA", "US-NY"),
+        ("A", "US-CA", "US-NY"),
+    }
+    narrow = next(x for x in found if x.node_id == "A")
+    monday = START + timedelta(days=126, hours=6)
+    assert narrow.days[0] == transit_days(learned, of(learned, "A", EAST), monday, 0.9)
+    assert max(narrow.days) < max(next(x for x in found if not x.destination).days) + 10
+
+
+def test_a_lane_whose_chance_is_never_reached_says_nothing(learned: LearnedDates) -> None:
+    lanes = tuple(x.model_copy(update={"centre": 20.0}) for x in learned.lanes)
+    endless = LearnedDates.model_validate(learned.model_dump() | {"lanes": lanes})
+
+    assert transits(endless, [EAST], at(121), 0.9) == ()
+
+
+def test_parcels_go_to_addresses_and_to_stores_that_are_known() -> None:
+    groups = (
+        RequestGroup(group_id="1", destination=EAST),
+        RequestGroup(group_id="2", node_id="S", destination=None),
+        RequestGroup(group_id="3", node_id="gone", destination=None),
+    )
+
+    assert destinations_of(groups, {"S": WEST}) == [EAST, None, None, WEST, None, None]
