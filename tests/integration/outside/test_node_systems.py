@@ -114,6 +114,7 @@ def test_every_callback_is_signed_and_translates_to_what_the_node_lists(
         assert delivery.path == "/v1/webhooks/wms-test"
         delivery_id = verify(wms.connection(), SECRET, delivery.headers, delivery.raw)
         (event,) = translate(wms.connection(), delivery.raw)
+        assert isinstance(event, NodeEvent)
         assert delivery_id == event.event_id
         told.append(event)
 
