@@ -85,38 +85,62 @@ class Sweeper:
             await asyncio.sleep(SWEEP_SECONDS)
 
     async def sweep(self, client: Client) -> dict[Found, int]:
-        """Look at the next orders; how many were found how. Raises RPCError when out of reach."""
-        orders = await asyncio.to_thread(self.next_orders)
-        calls = asyncio.Semaphore(CALLS_AT_ONCE)
-        looks = await asyncio.gather(*(self._look(client, calls, order) for order in orders))
-        counted = await asyncio.to_thread(self._mend, looks)
-        if counted[Found.MISSING]:
-            self._wake()
-        for found, number in counted.items():
-            SWEPT.labels(found.value).inc(number)
+        """Look at the next orders; how many were found how. Raises RPCError when out of reach.
+
+        What was found before the server could not be reached is mended all the same; the next
+        sweep looks at these orders again.
+        """
+        orders, after = await asyncio.to_thread(self.next_orders)
+        looks: list[Look] = []
+        try:
+            await self._look_at(client, orders, looks)
+            self._after = after
+        finally:
+            counted = await asyncio.to_thread(self._mend, looks)
+            if counted[Found.MISSING]:
+                self._wake()
+            for found, number in counted.items():
+                SWEPT.labels(found.value).inc(number)
         SWEEPS.inc()
         SWEPT_AT.set_to_current_time()
         return counted
 
-    def next_orders(self) -> Sequence[OpenOrder]:
-        """Read the open orders this sweep looks at."""
+    def next_orders(self) -> tuple[Sequence[OpenOrder], str]:
+        """Read the open orders this sweep looks at, and after which the sweep after it begins."""
         now = self._clock()
         with reading(self._engine) as session:
             waiting = open_orders(session, now - SETTLING)
         waiting.sort(key=lambda order: order.order_id)
         page = [order for order in waiting if order.order_id > self._after][:ORDERS_AT_ONCE]
-        self._after = page[-1].order_id if len(page) == ORDERS_AT_ONCE else ""
-        return page
+        return page, page[-1].order_id if len(page) == ORDERS_AT_ONCE else ""
 
-    async def _look(self, client: Client, calls: asyncio.Semaphore, order: OpenOrder) -> Look:
+    async def _look_at(
+        self, client: Client, orders: Sequence[OpenOrder], looks: list[Look]
+    ) -> None:
+        """Look at some orders at a time, adding to `looks`; the first failure ends it."""
+        waiting = iter(orders)
+
+        async def look_at_next() -> None:
+            for order in waiting:
+                look = await self._look(client, order)
+                looks.append(look)
+
+        lookers = [asyncio.create_task(look_at_next()) for _ in range(CALLS_AT_ONCE)]
+        try:
+            await asyncio.gather(*lookers)
+        finally:
+            for looker in lookers:
+                looker.cancel()
+            await asyncio.gather(*lookers, return_exceptions=True)
+
+    async def _look(self, client: Client, order: OpenOrder) -> Look:
         handle = client.get_workflow_handle(order.workflow_id)
-        async with calls:
-            try:
-                described = await handle.describe(rpc_timeout=RPC_TIMEOUT)
-            except RPCError as error:
-                if error.status is not RPCStatusCode.NOT_FOUND:
-                    raise
-                return Look(order, Found.MISSING)
+        try:
+            described = await handle.describe(rpc_timeout=RPC_TIMEOUT)
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
+            return Look(order, Found.MISSING)
         if described.status in {
             WorkflowExecutionStatus.RUNNING,
             WorkflowExecutionStatus.CONTINUED_AS_NEW,

@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy.orm import Session
 from temporalio import workflow
 
-from store import inventory, reserving
-from store.capacity import WorkDay
+from store import inventory
+from store.capacity import WorkDay, take_capacity
 from store.engine import transaction
 from tests.workflow.world import World, document
 from workflows.messages import PlaceHold
@@ -47,16 +47,15 @@ async def test_a_grant_whose_node_others_filled_at_that_moment_is_planned_again(
 ) -> None:
     # given: others take the node's last capacity between deciding and reserving
     order = await backordered(world)
-    real = reserving.take_capacity
     refused: list[str] = []
 
     def filled_once(session: Session, works: Sequence[Mapping[WorkDay, int]]) -> tuple[str, ...]:
         if not refused:
             refused.append("dc-1")
             return ("dc-1",)
-        return real(session, works)
+        return take_capacity(session, works)
 
-    monkeypatch.setattr(reserving, "take_capacity", filled_once)
+    monkeypatch.setattr("store.reserving.take_capacity", filled_once)
     # when
     world.stock(dc_1__TEA=5)
     # then

@@ -3,12 +3,13 @@
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import httpx
 import pytest
 from sqlalchemy import Engine, text
-from temporalio.client import Client
-from temporalio.service import RetryConfig
+from temporalio.client import Client, WorkflowHandle
+from temporalio.service import RetryConfig, RPCError, RPCStatusCode
 
 from config.settings import Settings
 from starter.sweeper import Found, Sweeper
@@ -177,3 +178,45 @@ async def test_a_sweep_that_cannot_reach_temporal_changes_nothing(
 
     assert len(messages_of(filled)) == 1
     assert datetime.now(UTC) - before < timedelta(seconds=30)
+
+
+async def test_what_was_found_before_temporal_went_away_is_mended_and_the_rest_looked_at_again(
+    api: httpx.AsyncClient,
+    filled: Engine,
+    settings: Settings,
+    clock: Clock,
+    server: TemporalServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # given: two orders whose workflows are missing, and a server that goes away after the first
+    for order_id in ("W-away-1", "W-away-2"):
+        await api.post("/v1/orders", json=order_document(order_id=order_id, external_id=order_id))
+    deliver_everything(filled)
+    clock.pass_time(timedelta(minutes=5))
+    monkeypatch.setattr("starter.sweeper.CALLS_AT_ONCE", 1)
+    monkeypatch.setattr("starter.sweeper.ORDERS_AT_ONCE", 2)
+    client = await server.connect()
+    describe = WorkflowHandle.describe
+    asked: list[str] = []
+
+    async def away_for_the_second(handle: WorkflowHandle[Any, Any], **options: Any) -> Any:
+        asked.append(handle.id)
+        if len(asked) == 2:
+            raise RPCError("away", RPCStatusCode.UNAVAILABLE, b"")
+        return await describe(handle, **options)
+
+    monkeypatch.setattr(WorkflowHandle, "describe", away_for_the_second)
+    sweeper = Sweeper(settings, filled, Woken(), clock)
+    # when
+    with pytest.raises(RPCError, match="away"):
+        await sweeper.sweep(client)
+    # then
+    starts = [x["workflow_id"] for x in messages_of(filled) if x["state"] == "waiting"]
+    assert starts == ["order-W-away-1"]
+    # when
+    found = await sweeper.sweep(client)
+    # then
+    assert asked == ["order-W-away-1", "order-W-away-2"] * 2
+    assert found[Found.MISSING] == 2
+    starts = [x["workflow_id"] for x in messages_of(filled) if x["state"] == "waiting"]
+    assert starts == ["order-W-away-1", "order-W-away-2"]
