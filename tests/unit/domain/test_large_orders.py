@@ -5,12 +5,15 @@ from collections import Counter
 from datetime import date, timedelta
 from decimal import Decimal
 
+import numpy as np
 import pytest
 
 from domain.catalogue import Product, SupplyMode
 from domain.network import NodeKind, WorkingHours
 from domain.orders import Method, ServiceLevel
 from domain.routing import group as group_planner
+from domain.routing import improve
+from domain.routing.bound import Bound, Relaxation
 from domain.routing.decision import DecisionRequest, Option, Purpose, Snapshot
 from domain.routing.facts import facts_of
 from domain.routing.policy import RoutingPolicy
@@ -305,3 +308,20 @@ def test_a_faster_level_is_offered_only_where_it_comes_earlier() -> None:
         ServiceLevel.EXPRESS,
     ]
     assert chosen.chosen == 1
+
+
+def _blind(relaxation: Relaxation, _: int) -> Bound:
+    return Bound(0.0, np.ones(len(relaxation.fixed), dtype=np.bool_))
+
+
+def test_pieces_that_are_made_later_do_not_leave_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    run_uncompiled(monkeypatch)
+    monkeypatch.setattr(improve, "bound_of", _blind)
+    made = Product(sku="M", supply_mode=SupplyMode.LEAD_TIME, lead_time_days=2)
+    nodes = (node("A", NodeKind.SUPPLIER), node("B", NodeKind.SUPPLIER, cost_per_unit=Decimal(2)))
+    facts = snapshot(nodes, {"S": {"A": 2, "B": 2}, "M": {"A": 0}}, products={"M": made})
+
+    plan = plan_of(decide(request(line("1", "S", 4), line("2", "M")), facts, policy()))
+
+    assert plan.missing == ()
+    assert sent(plan) == {"A": {"1": 2, "2": 1}, "B": {"1": 2}}
