@@ -16,6 +16,8 @@ COPY store ./store
 COPY worker ./worker
 COPY workflows ./workflows
 RUN /opt/doms/bin/pip install --no-deps --no-build-isolation .
+# Not from the sources here: what is compiled stands beside the installed package.
+RUN cd / && /opt/doms/bin/python -m domain.routing
 
 FROM python:3.11.13-slim-bookworm
 RUN useradd --uid 10001 --create-home doms && install -d -o doms -g doms /data

@@ -13,6 +13,8 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@echo "compiling the routing kernel for this machine: about a minute, once"
+	$(BIN)/python -m domain.routing
 	@touch $@
 
 # What only benchmarks need: a second solver to check against, real baskets.
