@@ -158,7 +158,10 @@ def _whole(
     order_id, bundle = whole
     is_file = is_sqlite(session)
     asked = {"order_id": order_id, "bundle": bundle}
-    rows = session.execute(_BUNDLE_SQLITE if is_file else _BUNDLE_LOCKING, asked).all()
+    rows = session.execute(_BUNDLE_SQLITE, asked).all()
+    if not is_file and session.execute(_BUNDLE_LOCKING, asked).all() != rows:
+        # Somebody changes one of its lines right now: the rest alone would not be all of it.
+        return []
     needs: dict[str, int] = {}
     for row in rows:
         needs[row.sku] = needs.get(row.sku, 0) + row.quantity

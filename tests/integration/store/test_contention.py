@@ -205,6 +205,39 @@ def test_arrivals_and_buyers_at_once_serve_the_waiting_first_and_sell_nothing_tw
     sound(engine)
 
 
+def test_a_line_of_a_kit_that_another_changes_right_now_keeps_the_others_waiting(
+    engine: Engine,
+) -> None:
+    # given: an order waits for two parts that must come together
+    if engine.dialect.name == "sqlite":
+        pytest.skip("SQLite has one writer, so nothing changes at the same moment")
+    a_world(engine)
+    with transaction(engine) as session:
+        reservations.add_backorder(
+            session,
+            "W-1",
+            [("1", "X", 1), ("2", "Y", 1)],
+            demand_class="",
+            promise_at=None,
+            key="W-1",
+            now=NOW,
+            bundles={"1": "set", "2": "set"},
+        )
+    # when: one part arrives while an arrival elsewhere looks at the other's line
+    of_another = text("SELECT 1 FROM backorders WHERE line_id = '2' FOR UPDATE")
+    with engine.connect() as another:
+        another.execute(of_another)
+        with transaction(engine) as session:
+            assert inventory.receive(session, "A", "X", 1, key="x", now=NOW) == ()
+        another.rollback()
+    # then: both are granted once they lie at one node
+    assert position(engine, "A", "X").claimed == 0
+    with transaction(engine) as session:
+        grants = inventory.receive(session, "A", "Y", 1, key="y", now=NOW)
+    assert [(x.line_id, x.node_id) for x in grants] == [("1", "A"), ("2", "A")]
+    sound(engine)
+
+
 def test_a_hand_over_reported_many_times_at_once_takes_the_units_once(engine: Engine) -> None:
     a_world(engine, {("A", "X"): 10})
     plan = a_plan(("A", "1", "X", 4))
