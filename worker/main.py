@@ -89,11 +89,15 @@ class Connections:
         self._version = ""
         self._running: set[str] = set()
 
-    async def start_new(self, stack: AsyncExitStack, threads: ThreadPoolExecutor) -> None:
-        """Start a worker for each connection that has none."""
+    async def start_new(self, stack: AsyncExitStack) -> None:
+        """Start a worker for each connection that has none.
+
+        Each has threads of its own: a system that hangs holds up no call but those to itself.
+        """
         for connection in await asyncio.to_thread(self._changed):
             outside = connection.kind not in {ConnectionClass.NONE, ConnectionClass.CAPTURE}
             if outside and connection.connection_id not in self._running:
+                threads = stack.enter_context(ThreadPoolExecutor(ACTIVITY_THREADS))
                 worker = connection_worker(self._client, connection, self._context, threads)
                 await stack.enter_async_context(worker)
                 self._running.add(connection.connection_id)
@@ -115,17 +119,17 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     await asyncio.to_thread(warm)
     client = await connect(settings, runtime=runtime_of(settings))
     context = context_of(engine, settings)
-    with ThreadPoolExecutor(2 * ACTIVITY_THREADS) as threads:
-        async with AsyncExitStack() as stack:
-            await stack.enter_async_context(orders_worker(client, settings, context, threads))
-            log.info("worker started on %s", settings.orders_task_queue)
-            connections = Connections(client, engine, context)
-            while not stop.is_set():
-                await connections.start_new(stack, threads)
-                try:
-                    await asyncio.wait_for(stop.wait(), CONNECTION_CHECK_SECONDS)
-                except TimeoutError:
-                    continue
+    async with AsyncExitStack() as stack:
+        threads = stack.enter_context(ThreadPoolExecutor(ACTIVITY_THREADS))
+        await stack.enter_async_context(orders_worker(client, settings, context, threads))
+        log.info("worker started on %s", settings.orders_task_queue)
+        connections = Connections(client, engine, context)
+        while not stop.is_set():
+            await connections.start_new(stack)
+            try:
+                await asyncio.wait_for(stop.wait(), CONNECTION_CHECK_SECONDS)
+            except TimeoutError:
+                continue
     engine.dispose()
 
 
