@@ -9,6 +9,7 @@ from datetime import timedelta
 
 import uvloop
 from sqlalchemy.engine import Engine
+from sqlalchemy.exc import SQLAlchemyError
 from temporalio.client import Client
 from temporalio.worker import PollerBehaviorAutoscaling, PollerBehaviorSimpleMaximum, Worker
 
@@ -94,7 +95,12 @@ class Connections:
 
         Each has threads of its own: a system that hangs holds up no call but those to itself.
         """
-        for connection in await asyncio.to_thread(self._changed):
+        try:
+            changed = await asyncio.to_thread(self._changed)
+        except SQLAlchemyError as error:
+            log.warning("new connections are looked for again, the database is away: %s", error)
+            return
+        for connection in changed:
             outside = connection.kind not in {ConnectionClass.NONE, ConnectionClass.CAPTURE}
             if outside and connection.connection_id not in self._running:
                 threads = stack.enter_context(ThreadPoolExecutor(ACTIVITY_THREADS))
@@ -108,8 +114,9 @@ class Connections:
             version = network.network_version(session)
             if version == self._version:
                 return []
+            found = list(network.connections(session).values())
             self._version = version
-            return list(network.connections(session).values())
+            return found
 
 
 async def run(settings: Settings, stop: asyncio.Event) -> None:

@@ -21,6 +21,7 @@ from worker.deployment import set_current
 from worker.main import ACTIVITY_THREADS, Connections, orders_worker
 from workflows.expire_holds import ExpireHolds
 
+pytestmark = pytest.mark.skipif(not TEMPORAL.exists(), reason=f"no {TEMPORAL}: run make install")
 HANGING = {"wms": "doms-wms-wms", "pos": "doms-pos-pos", "threepl": "doms-threepl-threepl"}
 
 
@@ -53,8 +54,6 @@ class Remind:
 async def test_systems_that_hang_do_not_hold_up_the_orders_own_steps(
     sqlite_template: Path, tmp_path: Path
 ) -> None:
-    if not TEMPORAL.exists():
-        pytest.skip(f"no {TEMPORAL}: run make install")
     # given: three systems that hang, with as many calls to each as its worker takes
     shutil.copyfile(sqlite_template, tmp_path / "doms.db")
     settings = settings_for(tmp_path)
@@ -91,6 +90,31 @@ async def test_systems_that_hang_do_not_hold_up_the_orders_own_steps(
         assert await asyncio.wait_for(expired, 20) == 0
         hanging.may_answer.set()
         await asyncio.gather(*(x.result() for x in reminders))
+    engine.dispose()
+
+
+async def test_a_database_that_is_away_does_not_end_the_worker(
+    sqlite_template: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    # given: a network that a running worker is to look at, in a database that cannot be read
+    settings = settings_for(tmp_path)
+    engine = open_engine(settings.database)
+    async with development_server() as server, AsyncExitStack() as stack:
+        world = World(server, engine, settings)
+        connections = Connections(server.client, engine, world.context)
+        # when
+        await connections.start_new(stack)
+        # then
+        assert "the database is away" in caplog.text
+        # when: it is there again
+        engine.dispose()
+        shutil.copyfile(sqlite_template, tmp_path / "doms.db")
+        world.prepare()
+        caplog.set_level("INFO", "doms.worker")
+        await connections.start_new(stack)
+        # then
+        for queue in HANGING.values():
+            assert f"worker started on {queue}" in caplog.text
     engine.dispose()
 
 
