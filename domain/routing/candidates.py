@@ -21,6 +21,7 @@ from domain.routing.facts import (
     Indexes,
     Ints,
     KernelFacts,
+    NetworkFacts,
     microseconds,
     vector_of,
 )
@@ -302,25 +303,39 @@ def _learned(
     task: GroupTask, nodes: NDArray[np.int64], services: NDArray[np.int32]
 ) -> NDArray[np.int16]:
     """(row, way, weekday): days learned of the narrowest lane; -1: the service's own count."""
-    found = np.full((*services.shape, 7), -1, dtype=np.int16)
     if task.policy.delivery_dates == "configured" or task.destination is None:
-        return found
+        return np.full((*services.shape, 7), -1, dtype=np.int16)
     network, place = task.facts.network, task.destination
-    lanes = {(x.node_id, x.service_id, x.origin, x.destination): x for x in task.facts.transits}
-    end = f"{place.country}-{place.region}"
-    for row, way in zip(*np.nonzero(services >= 0), strict=True):
-        node = network.nodes[nodes[row]]
-        service_id = network.services[services[row, way]].service_id
-        start = f"{node.place.country}-{node.place.region}"
-        for lane in (
-            (node.node_id, service_id, start, end),
-            ("", service_id, start, end),
-            ("", service_id, "", ""),
-        ):
-            if lane in lanes:
-                found[row, way] = lanes[lane].days
-                break
+    numbers = {x.service_id: number for number, x in enumerate(network.services)}
+    ends = {"", f"{place.country}-{place.region}"}
+    lanes = [x for x in task.facts.transits if x.destination in ends and x.service_id in numbers]
+    origins, origin_of = _origins(network)
+    # Wide lanes first, narrow ones over them. The last row is that of no service.
+    table = np.full((len(numbers) + 1, len(origins), 7), -1, dtype=np.int16)
+    for lane in sorted(lanes, key=lambda x: x.origin != ""):
+        if not lane.origin:
+            table[numbers[lane.service_id]] = lane.days
+        elif not lane.node_id and lane.origin in origins:
+            table[numbers[lane.service_id], origins[lane.origin]] = lane.days
+    found = table[np.where(services >= 0, services, -1), origin_of[nodes][:, None]]
+    rows = {node: row for row, node in enumerate(nodes.tolist())}
+    for lane in lanes:
+        node = network.index.get(lane.node_id, -1)
+        if node in rows and origins.get(lane.origin) == origin_of[node]:
+            row = rows[node]
+            found[row, services[row] == numbers[lane.service_id]] = lane.days
     return found
+
+
+def _origins(network: NetworkFacts) -> tuple[dict[str, int], Indexes]:
+    """Country and region of nodes -> number, and the number of each node."""
+    known = network.cache.get("origins")
+    if known is None:
+        texts = [f"{x.place.country}-{x.place.region}" for x in network.nodes]
+        origins = {text: number for number, text in enumerate(dict.fromkeys(texts))}
+        of_nodes = np.array([origins[text] for text in texts], dtype=np.int32)
+        known = network.cache["origins"] = origins, of_nodes
+    return cast(tuple[dict[str, int], Indexes], known)
 
 
 def _costs(task: GroupTask, nodes: NDArray[np.int64], km: Ints) -> tuple[Ints, Ints]:

@@ -72,6 +72,26 @@ def test_the_narrowest_lane_learned_says_when_a_parcel_arrives(
     assert configured.deliver_at != learned.deliver_at
 
 
+def test_each_node_goes_by_its_own_lane() -> None:
+    moved = transit(1, node_id="C", origin="US-TX", destination="US-NY")
+    gone = transit(1, node_id="D", origin="US-CA", destination="US-NY")
+    nodes = [node(x, place=WEST, services=("ground", "air")) for x in "AC"]
+    nodes.insert(1, node("B", place=Place(country="US", region="WA"), services=("air", "ground")))
+    there = snapshot(
+        tuple(nodes),
+        {"S": {"A": 2, "B": 2, "C": 2}},
+        services=(service(), EXPRESS),
+        transits=(moved, gone, *TRANSITS),
+    )
+    to = group(destination=Place(country="US", region="NY"))
+
+    def arrives(node_id: str) -> object:
+        asked = request(line("1", "S"), groups=(to,), forced_nodes=(node_id,))
+        return plan_of(decide(asked, there, LEARNED)).deliver_at
+
+    assert [arrives(x) for x in "ABC"] == [at(20, day=7), at(20, day=11), at(20, day=9)]
+
+
 def test_a_later_days_collection_has_its_own_days() -> None:
     there = group(destination=Place(country="US", region="NY"))
     asked = request(line("1", "S"), line("2", "S", ship_group="2"), groups=(there, group("2")))
