@@ -19,7 +19,7 @@ PIECE = 500
 
 _LOCK = statement("SELECT pg_advisory_xact_lock(7238)")
 _NEXT = query(
-    "SELECT sku, node_id FROM positions WHERE sku > :sku OR (sku = :sku AND node_id > :node_id)"
+    "SELECT sku, node_id FROM positions WHERE (sku, node_id) > (:sku, :node_id)"
     " ORDER BY sku, node_id LIMIT :row_limit",
     "positions",
 )
