@@ -21,6 +21,9 @@ from store import addresses, fulfillments, labels, network
 from store.engine import reading, transaction
 from store.labels import LabelDraft, LabelImage
 
+LABELLED = "labelled"
+"""The kind of the line of the story that is true once a label is kept."""
+
 
 class ShipTask(FulfillmentRecord):
     """Packages to label, and the carrier connection that labels them."""
@@ -63,8 +66,9 @@ class ShipActivities:
         """Buy what is missing, store it, hand the labels to the node, record the fulfillment."""
         if activity.info().attempt > 1:
             # The carrier or the node lets it wait: meanwhile people see how far it is.
+            so_far = tuple(entry for entry in task.timeline if entry.kind != LABELLED)
             with transaction(self._engine) as session:
-                write_fulfillment(session, task)
+                write_fulfillment(session, task.model_copy(update={"timeline": so_far}))
         with reading(self._engine) as session:
             connections = network.connections(session)
         labelled = tuple(self._label(task, package, connections) for package in task.packages)

@@ -8,6 +8,7 @@ from temporalio.client import WorkflowUpdateFailedError
 from domain.events import LineFact, ShortReason
 from domain.fulfillments import Package, PackageLine
 from domain.stages import Choice
+from integrations.carrier.port import Rate, ShipmentRequest
 from tests.workflow.world import World, document
 from workflows.messages import Answer, Resume
 
@@ -267,3 +268,28 @@ async def test_an_exception_on_the_way_passes(world: World) -> None:
     # then
     assert await world.result(order) == ("completed", 2, 0)
     world.nothing_is_astray()
+
+
+async def test_while_the_carrier_is_away_nothing_is_told_as_labelled(world: World) -> None:
+    # given
+    world.prepare(process={"timings": {"remorse": "PT0S"}})
+    world.stock(dc_1__TEA=2)
+    order = await world.submit(document())
+    await world.until_fulfillment("W-1-1", "acknowledged")
+    world.carrier.outages = 3
+    labelled = "dc-1: 1 packages labelled"
+    stories: list[list[str]] = []
+    real = world.carrier.rates
+
+    def told_so_far(request: ShipmentRequest) -> tuple[Rate, ...]:
+        stories.append(world.story())
+        return real(request)
+
+    world.carrier.rates = told_so_far  # type: ignore[method-assign]
+    # when
+    await world.ship_and_deliver("W-1-1")
+    # then
+    assert await world.result(order) == ("completed", 2, 0)
+    assert len(stories) == 4
+    assert all(labelled not in story for story in stories)
+    assert world.story().count(labelled) == 1
