@@ -31,6 +31,14 @@ def _rows_by(column: str) -> Sql:
 
 _OF_RESERVATIONS = _rows_by("reservation_id")
 _OF_FULFILLMENT = _rows_by("fulfillment_id")
+_BESIDE_FULFILLMENT = given(
+    f"SELECT {_COLUMNS} FROM {{given}} CROSS JOIN reservations t"  # noqa: S608 (own names)
+    " WHERE t.reservation_id IN"
+    " (SELECT f.reservation_id FROM reservations f WHERE f.fulfillment_id = w.fulfillment_id)"
+    " ORDER BY t.reservation_id, t.line_id, t.node_id",
+    {"fulfillment_id": "text"},
+    locking=" FOR UPDATE OF t",
+)
 _UPDATE = assign(
     "reservations",
     {"reservation_id": "text", "line_id": "text", "node_id": "text"},
@@ -101,6 +109,12 @@ def locked_fulfillment(session: Session, fulfillment_id: str) -> list[Reservatio
     return [ReservationRow(*row) for row in rows]
 
 
+def locked_beside(session: Session, fulfillment_id: str) -> list[ReservationRow]:
+    """All rows of the reservations that a fulfillment carries out, its own and others', kept so."""
+    [rows] = fetch(session, (_BESIDE_FULFILLMENT, [{"fulfillment_id": fulfillment_id}]))
+    return [ReservationRow(*row) for row in rows]
+
+
 def update_rows(session: Session, rows: Sequence[ReservationRow]) -> None:
     """Write where the rows' units are now."""
     write(session, (_UPDATE, [vars(row) for row in rows]))
@@ -136,6 +150,7 @@ def add_back(
     """Add freed units of a row to the capacity to give back.
 
     An order counts once per node and date: it is given back with the last of its units there.
+    `rows` are all of the row's reservation, also those of other ship groups' fulfillments.
     """
     date = str(row.work_date)
     is_last = not any(

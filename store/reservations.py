@@ -24,6 +24,7 @@ from store.reservation_rows import ReservationRow as _Row
 from store.reservation_rows import (
     add_back,
     free_units,
+    locked_beside,
     locked_fulfillment,
     locked_reservations,
     settle_plans,
@@ -198,7 +199,8 @@ def free_released(
     first = claim(session, key, "free_released", now)
     if not first.is_new:
         return _pairs(first.result)
-    rows = locked_fulfillment(session, fulfillment_id)
+    beside = locked_beside(session, fulfillment_id)
+    rows = [row for row in beside if row.fulfillment_id == fulfillment_id]
     left = _usable(session, rows)
     to_shelf: Changes = {}
     set_aside: Changes = {}
@@ -214,7 +216,7 @@ def free_released(
             elif row.counted:
                 _book_set_aside(set_aside, left, row, units, effect)
             if effect == "shelf" and row.work_date is not None:
-                add_back(back, rows, row, units)
+                add_back(back, beside, row, units)
     _book(session, rows, to_shelf, Cause(key, now, "give_up", _order(rows), fulfillment_id))
     aside = Cause(f"{key}/aside", now, SET_ASIDE, _order(rows), fulfillment_id)
     ledger.apply(session, set_aside, aside)

@@ -381,6 +381,27 @@ def test_a_node_gets_its_order_back_with_the_last_unit(engine: Engine) -> None:
     assert used(engine, "A") == (0, 0)
 
 
+def test_ship_groups_of_one_order_at_one_node_give_their_order_back_once(engine: Engine) -> None:
+    # given: two parcels of one order are worked on at one node, on one day
+    a_world(engine, {("A", "X"): 5})
+    whole = a_plan(("A", "1", "X", 1), ("A", "2", "X", 1))
+    [both] = whole.fulfillments
+    parts = [both.model_copy(update={"ship_group": x.line_id, "lines": (x,)}) for x in both.lines]
+    plan = whole.model_copy(update={"fulfillments": tuple(parts)})
+    reserve(engine, "W-0", a_plan(("A", "1", "X", 1)))
+    reserve(engine, "W-1", plan)
+    assert used(engine, "A") == (3, 2)
+    assert release(engine, "W-1", plan)
+    # when: the node sends neither; then: one order less with the last of them
+    for number, left in ((1, (2, 2)), (2, (1, 1))):
+        with transaction(engine) as session:
+            reservations.free_released(
+                session, f"W-1-{number}", [(str(number), 1, "shelf")], key=f"k{number}", now=NOW
+            )
+        assert used(engine, "A") == left
+    assert filled(engine, "A", "X") == {"usable": 5, "reserved": 1}
+
+
 def test_facts_beyond_what_is_released_change_nothing_more(engine: Engine) -> None:
     a_world(engine, {("A", "X"): 9})
     released_order(engine, "W-1", ("A", "1", "X", 3))
