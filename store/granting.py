@@ -22,10 +22,16 @@ _SELLABLE = query(
     "positions",
 )
 _QUEUE = (
-    "SELECT order_id, line_id, quantity, bundle FROM backorders WHERE sku = :sku AND quantity > 0"
+    "SELECT order_id, line_id, quantity, bundle FROM backorders"  # noqa: S608 (own names)
+    " WHERE sku = :sku AND quantity > 0"
     " AND EXISTS (SELECT 1 FROM nodes WHERE nodes.node_id = :node_id AND nodes.active)"
     " AND NOT EXISTS (SELECT 1 FROM exclusions e WHERE e.node_id = :node_id"
     " AND e.sku IN ('', :sku) AND (e.until IS NULL OR e.until > :until_now))"
+    # Bundles that lack another SKU here do not count for the limit: those behind them are served.
+    " AND (bundle IS NULL OR NOT EXISTS (SELECT 1 FROM backorders o LEFT JOIN positions p"
+    " ON p.sku = o.sku AND p.node_id = :node_id WHERE o.order_id = backorders.order_id"
+    " AND o.bundle = backorders.bundle AND o.sku <> backorders.sku"
+    f" AND o.quantity > COALESCE({SELLABLE}, 0)))"
     " ORDER BY demand_class, CASE WHEN promise_at IS NULL THEN 1 ELSE 0 END, promise_at, since,"
     " order_id, line_id LIMIT :row_limit"
 )

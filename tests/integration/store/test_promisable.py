@@ -237,6 +237,28 @@ def test_who_waits_for_more_than_came_keeps_nobody_else_waiting(engine: Engine) 
     assert arrive(engine, "POT", 1) == []
 
 
+def test_however_many_wait_for_more_than_came_those_behind_them_are_served(
+    engine: Engine,
+) -> None:
+    a_shop(engine, {})
+    with transaction(engine) as session:
+        for number in range(210):
+            reservations.add_backorder(
+                session,
+                f"W-{number}",
+                [("1", "CUP", 1), ("2", "POT", 1)],
+                demand_class="b",
+                promise_at=None,
+                key=f"W-{number}",
+                now=NOW,
+                bundles={"1": "set", "2": "set"},
+            )
+        reservations.add_backorder(
+            session, "LAST", [("1", "CUP", 2)], demand_class="c", promise_at=None, key="c", now=NOW
+        )
+    assert arrive(engine, "CUP", 2) == [("LAST", "1", "A", 2)]
+
+
 def test_units_of_a_sku_that_come_in_one_count_are_shared_by_whole_orders(
     engine: Engine,
 ) -> None:
