@@ -218,7 +218,8 @@ def _plan_grant(session: Session, task: GrantTask) -> Plan:
     )
     decided = decide_for(session, order, wanted, task.routing_policy, now())
     plan = keep_decision(session, decided, number.plan_version, now())
-    # Swapped in one transaction: nobody else can get the units in between.
+    # Swapped in one transaction: nobody else can get the units in between. What is held for the
+    # order is for other units of it, whose plan was just given up.
     reservations.reserve_plan(
         session,
         task.order_id,
@@ -226,5 +227,6 @@ def _plan_grant(session: Session, task: GrantTask) -> Plan:
         key=f"{task.order_id}/grant/{task.reservation_id}",
         now=now(),
         replaces=[task.reservation_id],
+        keeps_holds=True,
     )
     return plan

@@ -89,8 +89,8 @@ _SAVE_PLAN = insert(
 class Ask:
     """A plan to take for an order. `replaces` are reservations of it that are given up for it.
 
-    What a cart holds for the order is given up too. The channel, the order's own unless named, may
-    use what is protected for it.
+    What is held for the order is given up too, unless the plan is of other units (`keeps_holds`).
+    The channel, the order's own unless named, may use what is protected for it.
     """
 
     order_id: str
@@ -99,6 +99,7 @@ class Ask:
     now: datetime
     channel: str | None = None
     replaces: tuple[str, ...] = ()
+    keeps_holds: bool = False
 
     @property
     def reservation_id(self) -> str:
@@ -171,16 +172,17 @@ def reserve_plan(
     now: datetime,
     replaces: Iterable[str] = (),
     channel: str | None = None,
+    keeps_holds: bool = False,
 ) -> str:
     """Take exactly the plan's stock and capacity; the reservation's id.
 
-    Reservations in `replaces` (an older plan of the order, grants) and what a cart holds for the
-    order are given up, so their units can be used again and nobody else gets in between. Raises
-    ShortageError with every (node, SKU) that had too little, and (node, '') for capacity, and
-    ConflictError when that plan version was reserved under another key; the caller's transaction
-    must then roll back.
+    Reservations in `replaces` (an older plan of the order, grants) and, unless `keeps_holds`, what
+    is held for the order are given up, so their units can be used again and nobody else gets in
+    between. Raises ShortageError with every (node, SKU) that had too little, and (node, '') for
+    capacity, and ConflictError when that plan version was reserved under another key; the caller's
+    transaction must then roll back.
     """
-    ask = Ask(order_id, plan, key, now, channel, tuple(replaces))
+    ask = Ask(order_id, plan, key, now, channel, tuple(replaces), keeps_holds)
     [outcome] = reserve_plans(session, [ask])
     if isinstance(outcome, ShortageError):
         raise outcome
@@ -243,7 +245,7 @@ def _begin(
     for ask in asks:
         if ask.key in new:
             # Each thing is given up once, also where two asks of a batch are of one order.
-            mine = [line for line in lines if line.order_id == ask.order_id]
+            mine = [x for x in lines if x.order_id == ask.order_id and not ask.keeps_holds]
             old = [row for row in rows if row.reservation_id in ask.replaces]
             _refuse_others(ask, old)
             lines = [line for line in lines if line not in mine]

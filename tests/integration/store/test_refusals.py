@@ -3,6 +3,7 @@
 import dataclasses
 import threading
 from collections.abc import Mapping
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import Engine
@@ -10,7 +11,7 @@ from temporalio.testing import ActivityEnvironment
 
 from activities import route as route_stage
 from activities.context import Context
-from activities.reserve import ReserveActivities, Reserved, ReserveTask
+from activities.reserve import GrantTask, ReserveActivities, Reserved, ReserveTask
 from activities.route import REFUSED, RouteActivities, RouteTask
 from domain.errors import ShortageError
 from domain.network import NodeKind
@@ -232,3 +233,35 @@ def test_orders_that_want_the_last_units_of_many_stores_get_them_in_two_attempts
         ("reserved",),
     ]
     assert [filled(engine, store, "X") for store in STORES] == [{"usable": 1, "reserved": 1}] * 5
+
+
+def test_a_grant_leaves_what_is_kept_for_the_orders_next_plan(engine: Engine) -> None:
+    # given: a line is planned again just as supply is granted to another line of the order
+    shop = a_shop(engine, {"S1": 2})
+    order = an_order("W-1", (("1", "X", 2), ("2", "Y", 1)))
+    with transaction(engine) as session:
+        order_intake.accept_order(session, order, content_hash="h", entered_by="t", now=NOW)
+    reserve(engine, "W-1", a_plan(("S1", "1", "X", 2)))
+    with transaction(engine) as session:
+        reservations.add_backorder(
+            session, "W-1", [("2", "Y", 1)], demand_class="", promise_at=None, key="b", now=NOW
+        )
+        (grant,) = inventory.receive(session, "DC", "Y", 1, key="y", now=NOW)
+        until = NOW + timedelta(minutes=15)
+        units = [(1, "S1", "1", 2)]
+        reservations.free_reserved(session, "W-1", units, key="f", now=NOW, kept_until=until)
+    task = GrantTask(
+        order_id="W-1",
+        version=1,
+        routing_policy=shop.policy,
+        process_policy="unused",
+        reservation_id=grant.reservation_id,
+        plan_version=2,
+    )
+    # when
+    context = Context(engine, {}, {})  # type: ignore[arg-type]
+    plan = at_noon().run(ReserveActivities(context).take_grant, task)
+    # then
+    assert nodes(plan) == [("DC", 1)]
+    assert filled(engine, "DC", "Y") == {"usable": 1, "reserved": 1}
+    assert filled(engine, "S1", "X") == {"usable": 2, "held": 2}
