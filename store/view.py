@@ -63,8 +63,8 @@ class AvailabilityView:
     network: NetworkFacts
     stock: Mapping[str, SkuStock] = field(default_factory=dict)
     """SKU -> nodes that have it, open to all channels; SKUs that no node has are left out."""
-    own: Mapping[tuple[str, str], Mapping[int, int]] = field(default_factory=dict)
-    """(channel, SKU) -> node index -> what that channel may take, its protected units included."""
+    own: Mapping[str, Mapping[str, Mapping[int, int]]] = field(default_factory=dict)
+    """SKU -> channel -> node index -> what it may take, its protected units included."""
     closed: Mapping[str, tuple[Closed, ...]] = field(default_factory=dict)
     """By SKU; empty SKU: for all."""
     products: Mapping[str, bytes] = field(default_factory=dict)
@@ -104,7 +104,7 @@ class AvailabilityView:
     def stock_of(self, sku: str, channel: str, now: datetime) -> SkuStock:
         """The units of a SKU that the channel may take now, by node."""
         stock = self.stock.get(sku, NO_STOCK)
-        if self.own and (own := self.own.get((channel, sku))):
+        if self.own and (own := self.own.get(sku, {}).get(channel)):
             # A node with none of a product that needs no stock carries it all the same.
             listed = set(stock.nodes.tolist())
             units = {node: x if x or node in listed else None for node, x in own.items()}

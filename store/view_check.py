@@ -13,7 +13,7 @@ from domain.routing.facts import SkuStock
 from store import view_reading as reading
 from store.view import AvailabilityView
 from store.view_inbound import read_inbound
-from store.view_updates import small_parts
+from store.view_updates import small_parts, swapped
 
 SKUS_AT_ONCE = 100
 
@@ -58,20 +58,17 @@ def _compare_skus(connection: Connection, view: AvailabilityView, skus: set[str]
         for sku in sorted(skus)
         if _checksum_in(view.stock, sku) != _checksum_in(fresh, sku)
     ]
-    parts: dict[str, Any] = {"stock": _of(view.stock, skus, fresh)} if names else {}
+    parts: dict[str, Any] = {"stock": swapped(view.stock, skus, fresh)} if names else {}
     whole: dict[str, Mapping[str, Any]] = {
         "products": reading.read_products(connection, skus),
         "inbound": read_inbound(connection, skus),
+        "own": reading.read_own(connection, index, skus),
     }
     for part, rows in whole.items():
         known = getattr(view, part)
         if {sku: known[sku] for sku in skus if sku in known} != rows:
             names.append(part)
-            parts[part] = _of(known, skus, rows)
-    own = reading.read_own(connection, index, skus)
-    if {place: units for place, units in view.own.items() if place[1] in skus} != own:
-        names.append("own")
-        parts["own"] = {x: y for x, y in view.own.items() if x[1] not in skus} | own
+            parts[part] = swapped(known, skus, rows)
     return Comparison(tuple(names), replace(view, **parts) if parts else view)
 
 
@@ -101,7 +98,3 @@ def _same_days(days: Mapping[str, Any], others: Mapping[str, Any]) -> bool:
 
 def _checksum_in(stock: Mapping[str, SkuStock], sku: str) -> int | None:
     return checksum(stock[sku]) if sku in stock else None
-
-
-def _of(whole: Mapping[str, Any], skus: set[str], fresh: Mapping[str, Any]) -> dict[str, Any]:
-    return {sku: x for sku, x in whole.items() if sku not in skus} | dict(fresh)

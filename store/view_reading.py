@@ -53,8 +53,8 @@ _SKUS_AFTER = statement(
 
 Capacity = dict[str, dict[int, tuple[int, int]]]
 """Local work date -> node index -> units and orders left."""
-Own = dict[tuple[str, str], dict[int, int]]
-"""(channel, SKU) -> node index -> units."""
+Own = dict[str, dict[str, dict[int, int]]]
+"""SKU -> channel -> node index -> units."""
 
 _compiled: dict[str, NetworkFacts] = {}
 
@@ -135,7 +135,8 @@ def read_own(
     found: Own = {}
     for channel, sku, node_id, units in connection.execute(sql, parameters):
         if node_id in index:
-            found.setdefault((channel, sku), {})[index[node_id]] = max(0, units)
+            there = found.setdefault(sku, {}).setdefault(channel, {})
+            there[index[node_id]] = max(0, units)
     return found
 
 

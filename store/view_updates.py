@@ -108,10 +108,9 @@ def _positions(connection: Connection, view: AvailabilityView, keys: Keys, _: da
         else:
             stock.pop(sku, None)
     skus = {sku for _, sku in keys}
-    protected = {sku for _, sku in view.own} & skus
     return {
         "stock": stock,
-        **_own(connection, view, protected),
+        **_own(connection, view, view.own.keys() & skus),
         **_inbound(connection, view, view.inbound.keys() & skus),
     }
 
@@ -127,8 +126,8 @@ def _protections(connection: Connection, view: AvailabilityView, keys: Keys, _: 
 def _own(connection: Connection, view: AvailabilityView, skus: set[str]) -> Parts:
     if not skus:
         return {}
-    kept = {place: units for place, units in view.own.items() if place[1] not in skus}
-    return {"own": kept | reading.read_own(connection, view.network.index, skus)}
+    fresh = reading.read_own(connection, view.network.index, skus)
+    return {"own": swapped(view.own, skus, fresh)}
 
 
 def _products(connection: Connection, view: AvailabilityView, keys: Keys, _: datetime) -> Parts:
@@ -136,8 +135,8 @@ def _products(connection: Connection, view: AvailabilityView, keys: Keys, _: dat
     # A product that now needs no stock is carried by nodes that have none of it.
     stock = reading.read_stock_of(connection, skus, view.network.index)
     return {
-        "products": _swapped(view.products, skus, reading.read_products(connection, skus)),
-        "stock": _swapped(view.stock, skus, stock),
+        "products": swapped(view.products, skus, reading.read_products(connection, skus)),
+        "stock": swapped(view.stock, skus, stock),
     }
 
 
@@ -156,7 +155,7 @@ def _stock_rules(connection: Connection, view: AvailabilityView, _: Keys, __: da
 def _inbound(connection: Connection, view: AvailabilityView, skus: set[str]) -> Parts:
     if not skus:
         return {}
-    return {"inbound": _swapped(view.inbound, skus, read_inbound(connection, skus))}
+    return {"inbound": swapped(view.inbound, skus, read_inbound(connection, skus))}
 
 
 def _capacity(connection: Connection, view: AvailabilityView, keys: Keys, now: datetime) -> Parts:
@@ -191,8 +190,14 @@ _READ_ANEW: dict[str, Callable[[Connection, AvailabilityView, Keys, datetime], P
 }
 
 
-def _swapped(whole: Mapping[str, Any], skus: set[str], fresh: Mapping[str, Any]) -> dict[str, Any]:
-    return {sku: x for sku, x in whole.items() if sku not in skus} | dict(fresh)
+def swapped(whole: Mapping[str, Any], skus: set[str], fresh: Mapping[str, Any]) -> dict[str, Any]:
+    """The whole with these SKUs as they are in `fresh`, or not at all."""
+    # Copied as one and mended: going through tens of thousands of SKUs would take much longer.
+    found = dict(whole)
+    for sku in skus:
+        found.pop(sku, None)
+    found.update(fresh)
+    return found
 
 
 def _without(day: DayCapacity, nodes: Any) -> DayCapacity:
