@@ -12,6 +12,8 @@ from domain.values import Id, Model, PositiveMoney, Quantity, Text, UtcTime
 
 MOST_ITEMS = 1_000
 MOST_STORES = 20
+LONGEST_HOLD_SECONDS = 4 * 3_600
+"""Of a cart, however it was asked for."""
 
 
 class PromiseItem(Model):
@@ -45,7 +47,7 @@ class PromiseGroup(Model):
 class HoldBody(Model):
     """Keep an option's units for the shopper: for so many seconds, of the chosen one by default."""
 
-    expires_in: Annotated[int, Field(strict=True, ge=1, le=7 * 86_400)] = 900
+    expires_in: Annotated[int, Field(strict=True, ge=1, le=LONGEST_HOLD_SECONDS)] = 900
     option_id: Text = ""
 
 

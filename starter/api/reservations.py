@@ -23,6 +23,7 @@ from starter.api.context import (
     json_body,
 )
 from starter.api.problems import FieldError, InvalidDocumentError
+from starter.api.promise_body import LONGEST_HOLD_SECONDS
 from starter.auth import INTAKE, OPERATIONS, SUPPORT, require
 from store import holds
 from store.engine import reading, transaction
@@ -30,9 +31,8 @@ from store.holds import CartHold, HoldItem
 
 router = APIRouter(tags=["reservations"])
 
-LONGEST_HOLD = timedelta(hours=4)
 MOST_ITEMS = 1_000
-Seconds = Annotated[int, Field(strict=True, ge=1, le=int(LONGEST_HOLD.total_seconds()))]
+Seconds = Annotated[int, Field(strict=True, ge=1, le=LONGEST_HOLD_SECONDS)]
 
 
 class ItemBody(Model):

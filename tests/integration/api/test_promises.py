@@ -307,6 +307,7 @@ async def test_what_the_database_refuses_is_decided_again_without_it(
     ("changes", "path"),
     [
         ({"hold": {"expires_in": 60}}, "hold"),
+        ({"purpose": "checkout", "hold": {"expires_in": 4 * 3_600 + 1}}, "hold.expires_in"),
         (
             {"purpose": "checkout", "hold": {"expires_in": 60, "option_id": "drone"}},
             "hold.option_id",
