@@ -20,7 +20,7 @@ from workflows.messages import (
     Resume,
 )
 from workflows.order_details import fulfillment_details
-from workflows.reactor import Deadline, StepAbandonedError, refuse
+from workflows.reactor import Deadline, StepAbandonedError, StepInterruptedError, refuse
 from workflows.step_keys import revision_after, step_key
 
 with workflow.unsafe.imports_passed_through():
@@ -45,6 +45,9 @@ SUSPECT = {ShortReason.NOT_FOUND.value, ShortReason.DAMAGED.value}
 """Short picks for these reasons make the units suspect until somebody counts (DESIGN section 7)."""
 
 LATE = "not delivered in time"
+CANCEL_REACHES_A_PARKED_LABEL = 5
+"""The behavior from which a cancel or a new address is obeyed while a person is asked about labels;
+before, it waited for that person's answer."""
 
 
 @workflow.defn(name="FulfillmentWorkflow", versioning_behavior=VersioningBehavior.AUTO_UPGRADE)
@@ -210,12 +213,19 @@ class FulfillmentWorkflow:
                 summary=f"Rate-shop and label {len(packages)} packages",
                 queue=f"doms-carrier-{carrier}",
                 choices=(Choice.RETRY, Choice.REROUTE, Choice.CANCEL),
+                unless=self._must_look_again,
             )
+        except StepInterruptedError:
+            return True
         except StepAbandonedError as abandoned:
             self._node.give_up_labels(reroute=abandoned.choice is Choice.REROUTE)
             return True
         core.state = attach_labels(core.state, labelled.packages)
         return True
+
+    def _must_look_again(self) -> bool:
+        """Whether a cancel or a new address came in while a person is asked about labels."""
+        return self._core.behavior >= CANCEL_REACHES_A_PARKED_LABEL and self._node.has_request
 
     async def _hand_over(self, fact: Fact, effects: Effects) -> None:
         core = self._core

@@ -96,6 +96,11 @@ class NodeWork:
         """Whether a request still waits to be answered."""
         return bool(self._cancels or self._addresses)
 
+    @property
+    def has_request(self) -> bool:
+        """Whether a request can be acted on now."""
+        return bool(self._addresses) or (bool(self._cancels) and self._pending is None)
+
     async def give_work(self) -> bool:
         """Hand the fulfillment to the node; a refusal lets a person choose another node."""
         if self._given:

@@ -19,6 +19,8 @@ with workflow.unsafe.imports_passed_through():
 
 REPLANS_CHANGES = 4
 """The behavior from which a changed order's reserved units are planned again with the new ones."""
+UNPAID_AGAIN_IS_HELD = 5
+"""The behavior from which a version whose payment is pending again holds the order."""
 
 
 class Amendments:
@@ -72,7 +74,9 @@ class Amendments:
     ) -> list[ReleaseHold | Cancel]:
         found: list[ReleaseHold | Cancel] = []
         is_held = any(hold.type == PAYMENT_HOLD for hold in self._core.state.holds)
-        if is_held and facts.payment is not PaymentStatus.PENDING:
+        if facts.payment is PaymentStatus.PENDING and self._core.behavior >= UNPAID_AGAIN_IS_HELD:
+            self._planning.hold_for_payment()
+        elif is_held and facts.payment is not PaymentStatus.PENDING:
             paid = f"{command.request_id}/paid"
             found.append(ReleaseHold(request_id=paid, type=PAYMENT_HOLD))
         if less:

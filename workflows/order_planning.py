@@ -81,10 +81,11 @@ class Planning:
         by = moment(promised.deliver_by) if promised.deliver_by else "no date yet"
         core.tell("promised", f"Promised: delivery {by}")
         if promised.facts.payment is PaymentStatus.PENDING:
-            self._hold_for_payment()
+            self.hold_for_payment()
         return True
 
-    def _hold_for_payment(self) -> None:
+    def hold_for_payment(self) -> None:
+        """Hold the order until its payment is there; once, however often it is asked."""
         if any(hold.type == PAYMENT_HOLD for hold in self._core.state.holds):
             return
         hold = Hold(

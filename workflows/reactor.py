@@ -37,6 +37,11 @@ DATABASE_RETRIES = RetryPolicy(
 )
 
 
+def never() -> bool:
+    """Nothing interrupts."""
+    return False
+
+
 @dataclass(frozen=True)
 class Deadline:
     """Something that happens by itself at `at`; `text` says what, for the person who reads."""
@@ -52,6 +57,10 @@ class StepAbandonedError(Exception):
         """Keep the person's choice."""
         super().__init__(choice.value)
         self.choice = choice
+
+
+class StepInterruptedError(Exception):
+    """Something came in that is to be looked at before a parked step is tried again."""
 
 
 class Reactor:
@@ -150,12 +159,14 @@ class Reactor:
         choices: tuple[Choice, ...] = (Choice.RETRY,),
         is_stage: bool = True,
         within: timedelta = DATABASE_TIMEOUT,
+        unless: Callable[[], bool] = never,
     ) -> Result:
         """Run an activity; what cannot succeed waits for a person's choice.
 
         With `queue`, the call goes to an outside system: it is retried until the vendor deadline.
         Bookkeeping between the stages (`is_stage` false) runs within the workflow task.
-        Raises StepAbandonedError when the person chose not to try again.
+        Raises StepAbandonedError when the person chose not to try again, StepInterruptedError when
+        `unless` came true while a person was asked.
         """
         while True:
             try:
@@ -165,7 +176,7 @@ class Reactor:
                     answer = await self._keep_books(method, task, summary)
             except ActivityError as failure:
                 step = failure.activity_type
-                resume = await self.park(step, _reason(failure), choices)
+                resume = await self.park(step, _reason(failure), choices, unless)
                 if resume.choice is not Choice.RETRY:
                     raise StepAbandonedError(resume.choice) from failure
                 continue
@@ -213,19 +224,28 @@ class Reactor:
             summary=summary,
         )
 
-    async def park(self, step: str, reason: str, choices: tuple[Choice, ...]) -> Resume:
+    async def park(
+        self,
+        step: str,
+        reason: str,
+        choices: tuple[Choice, ...],
+        unless: Callable[[], bool] = never,
+    ) -> Resume:
         """Show a person what is stuck, and wait for a choice that is offered.
 
         Where CANCEL is offered, a whole cancel that comes in is such a choice. Elsewhere it waits:
-        what gives units back must not be left half done.
+        what gives units back must not be left half done. Raises StepInterruptedError once `unless`
+        holds; asked again, it is the same question.
         """
 
         def is_cancelled() -> bool:
             return Choice.CANCEL in choices and self.must_stop_parking()
 
-        answer = await self.ask(step, reason, choices, unless=is_cancelled)
+        answer = await self.ask(step, reason, choices, unless=lambda: is_cancelled() or unless())
         if answer is not None:
             return answer
+        if not is_cancelled():
+            raise StepInterruptedError
         park_id, self._asked = f"{step}-{self.parks}", None
         return Resume(request_id=f"{park_id}/cancelled", park_id=park_id, choice=Choice.CANCEL)
 

@@ -462,6 +462,32 @@ async def late(world: World) -> None:
     await world.result(order)
 
 
+async def cancelled_while_parked(world: World) -> None:
+    """The carrier refuses a label; while a person is asked, the customer cancels."""
+    world.prepare()
+    world.stock(dc_1__TEA=5)
+    world.carrier.refusal = "no service to this postal code"
+    order = await world.at_node(document())
+    await world.node_says("W-1-1", "packed")
+    await world.until_asked("W-1-1", "ship")
+    await world.cancel(order)
+    await world.result(order)
+
+
+async def unpaid_again(world: World) -> None:
+    """A new version's payment is pending: held until it is paid."""
+    world.prepare()
+    world.stock(dc_1__TEA=5)
+    order = await world.reserved(document())
+    await world.submit(document(version=2, payment={"status": "pending"}))
+    await world.until_shown(order, "hold: payment")
+    await order.signal("release_hold", ReleaseHold(request_id="paid", type="payment"))
+    await world.skip(hours=1)
+    await world.until_fulfillment("W-1-1", "acknowledged")
+    await world.ship_and_deliver("W-1-1")
+    await world.result(order)
+
+
 SCENARIOS: tuple[Scenario, ...] = (
     completed,
     split,
@@ -499,6 +525,8 @@ SCENARIOS: tuple[Scenario, ...] = (
     kept_books_held,
     kept_books_refused_label,
     late,
+    cancelled_while_parked,
+    unpaid_again,
 )
 
 NEED_A_REAL_SERVER = (ended_fulfillment,)

@@ -149,6 +149,27 @@ async def test_a_version_that_is_paid_lifts_the_hold_of_an_unpaid_order(world: W
     assert world.sellable() == {"dc-1": 3}
 
 
+async def test_a_version_whose_payment_is_pending_again_holds_the_order(world: World) -> None:
+    # given
+    world.prepare()
+    world.stock(dc_1__TEA=5)
+    order = await world.reserved(document())
+    # when
+    await amend(world, 2, 2, payment={"status": "pending"})
+    await world.until_shown(order, "hold: payment")
+    await world.skip(days=1)
+    # then
+    assert world.wms.handovers == []
+    assert world.sellable() == {"dc-1": 3}
+    # when
+    await release_hold(order, type="payment")
+    await world.until_fulfillment("W-1-1", "acknowledged")
+    # then
+    assert world.wms.handovers == ["W-1-1"]
+    await world.ship_and_deliver("W-1-1")
+    assert await world.result(order) == ("completed", 2, 0)
+
+
 async def test_lifting_a_hold_that_is_not_there_changes_nothing(world: World) -> None:
     # given
     world.prepare()

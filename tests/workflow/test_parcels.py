@@ -9,6 +9,7 @@ from domain.events import LineFact, ShortReason
 from domain.fulfillments import Package, PackageLine
 from domain.stages import Choice
 from integrations.carrier.port import Rate, ShipmentRequest
+from integrations.node_system import CancelReplyOutcome
 from tests.workflow.world import World, document
 from workflows.messages import Answer, Resume
 
@@ -115,6 +116,44 @@ async def test_a_refused_label_may_cancel_the_units(world: World) -> None:
     assert await world.result(order) == ("cancelled", 0, 2)
     assert world.carrier.bought == {}
     assert world.sellable() == {"dc-1": 5}
+    world.nothing_is_astray()
+
+
+async def test_a_cancel_reaches_the_node_while_a_person_is_asked_about_a_label(
+    world: World,
+) -> None:
+    # given
+    order, _ = await refused_label(world)
+    # when
+    await world.cancel(order)
+    # then
+    assert await world.result(order) == ("cancelled", 0, 2)
+    assert [fulfillment_id for fulfillment_id, _ in world.wms.cancels] == ["W-1-1"]
+    assert world.carrier.bought == {}
+    assert world.sellable() == {"dc-1": 5}
+    world.nothing_is_astray()
+
+
+async def test_a_cancel_that_comes_too_late_for_the_node_leaves_the_question_about_its_label(
+    world: World,
+) -> None:
+    # given
+    order, park_id = await refused_label(world)
+    world.wms.cancel_outcome = CancelReplyOutcome.TOO_LATE
+    # when
+    await world.cancel(order)
+    # then
+    await world.until(lambda: bool(world.wms.cancels), "the node is asked")
+    assert await world.until_asked("W-1-1", "ship") == park_id
+    # when
+    world.carrier.refusal = None
+    await world.choose(world.child("W-1-1"), park_id, "retry")
+    await world.until_label("W-1-1")
+    await world.node_says("W-1-1", "handed_over")
+    await world.carrier_says("W-1-1", "delivered")
+    # then
+    assert await world.result(order) == ("completed", 2, 0)
+    assert len(world.carrier.bought) == 1
     world.nothing_is_astray()
 
 
