@@ -31,13 +31,9 @@ def _rows_by(column: str) -> Sql:
 
 _OF_RESERVATIONS = _rows_by("reservation_id")
 _OF_FULFILLMENT = _rows_by("fulfillment_id")
-_BESIDE_FULFILLMENT = given(
-    f"SELECT {_COLUMNS} FROM {{given}} CROSS JOIN reservations t"  # noqa: S608 (own names)
-    " WHERE t.reservation_id IN"
-    " (SELECT f.reservation_id FROM reservations f WHERE f.fulfillment_id = w.fulfillment_id)"
-    " ORDER BY t.reservation_id, t.line_id, t.node_id",
-    {"fulfillment_id": "text"},
-    locking=" FOR UPDATE OF t",
+_CARRIED_OUT = query(
+    "SELECT DISTINCT reservation_id FROM reservations WHERE fulfillment_id = :fulfillment_id",
+    "reservations",
 )
 _UPDATE = assign(
     "reservations",
@@ -111,8 +107,8 @@ def locked_fulfillment(session: Session, fulfillment_id: str) -> list[Reservatio
 
 def locked_beside(session: Session, fulfillment_id: str) -> list[ReservationRow]:
     """All rows of the reservations that a fulfillment carries out, its own and others', kept so."""
-    [rows] = fetch(session, (_BESIDE_FULFILLMENT, [{"fulfillment_id": fulfillment_id}]))
-    return [ReservationRow(*row) for row in rows]
+    found = session.execute(_CARRIED_OUT, {"fulfillment_id": fulfillment_id})
+    return locked_reservations(session, found.scalars())
 
 
 def update_rows(session: Session, rows: Sequence[ReservationRow]) -> None:
