@@ -27,13 +27,24 @@ class ApiError(Exception):
 
 
 def api_url(settings: Settings, asked: str | None = None) -> str:
-    """Where the API is: as asked, as set, else where `doms up` put it in this home."""
+    """Where the API is: as asked, as set, else where `doms up` put it in this home.
+
+    Raises ApiError for a home that was named and in which nothing was ever started: what answers at
+    the usual address then belongs to another one.
+    """
     if asked:
         return asked.rstrip("/")
     if settings.api_url or "api_port" in settings.model_fields_set:
         return settings.base_url
     ports = remembered_ports(settings.home)
-    return f"http://127.0.0.1:{ports.api}" if ports else settings.base_url
+    if ports is not None:
+        return f"http://127.0.0.1:{ports.api}"
+    if "home" in settings.model_fields_set:
+        raise ApiError(
+            f"nothing was started in {settings.home.absolute()}, which DOMS_HOME or --home names:"
+            " start it with `doms up`, or say where the API is with --url or DOMS_API_URL"
+        )
+    return settings.base_url
 
 
 def headers_of(settings: Settings, actor: str | None = None) -> dict[str, str]:

@@ -10,6 +10,7 @@ from domain.network import Connection, ConnectionClass
 from integrations.checking import Checked, check_connection
 from integrations.http import open_client
 from starter.commands.local_store import database
+from starter.commands.secrets import kept_webhook_secret
 from store import network
 from store.engine import reading
 
@@ -27,11 +28,12 @@ def check_connections(settings: Settings, only: Sequence[str] = ()) -> list[Chec
         )
     wanted = [known[name] for name in sorted(only or known)]
     outside = [x for x in wanted if x.kind is not ConnectionClass.NONE]
+    common = kept_webhook_secret(settings)
+    # Their vendors' secrets are read by name, as the worker of `doms up` reads them.
+    given = {**({"DOMS_WEBHOOK_SECRET": common} if common else {}), **os.environ}
     with open_client() as client, ThreadPoolExecutor(_AT_ONCE) as pool:
 
         def check(connection: Connection) -> Checked:
-            return check_connection(
-                connection, os.environ, client, common_secret=settings.webhook_secret
-            )
+            return check_connection(connection, given, client, common_secret=common)
 
         return list(pool.map(check, outside))

@@ -121,7 +121,10 @@ def _temporal(settings: Settings) -> Finding:
 
 
 def _api(settings: Settings, url: str | None) -> Finding:
-    address = api_url(settings, url)
+    try:
+        address = api_url(settings, url)
+    except ApiError as error:
+        return Finding("api", False, "unknown where", str(error))
     try:
         with Api(address, headers_of(settings)) as api:
             api.get("/readyz")

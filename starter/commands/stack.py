@@ -1,8 +1,6 @@
 """Everything doms runs on this machine: which processes, in which order, ready when."""
 
-import base64
 import os
-import secrets
 import shutil
 import subprocess
 import sys
@@ -16,6 +14,7 @@ from config.samples import Sample, load_sample
 from config.settings import Settings
 from starter.commands.ports import Ports, answers, choose_ports
 from starter.commands.preparation import point_connections, prepare_database
+from starter.commands.secrets import hash_secret, webhook_secret
 from starter.supervisor import Program, Supervisor, SupervisorError
 from workflows.search_attributes import SEARCH_ATTRIBUTES
 
@@ -38,8 +37,6 @@ DATA_FILE = (
 )
 """How it keeps its file: whole after any kill of a process. After a power cut the file is sound,
 but the last moments may be missing; who cannot have that runs Temporal on PostgreSQL."""
-
-_SECRET_BYTES = 24
 
 
 @dataclass(frozen=True)
@@ -242,29 +239,6 @@ def temporal_binary() -> Path:
             "https://docs.temporal.io/cli"
         )
     return Path(found)
-
-
-def webhook_secret(settings: Settings) -> str:
-    """The secret simulators sign with: as set, else one made once and kept in the home."""
-    if settings.webhook_secret:
-        return settings.webhook_secret
-    path = settings.home / "webhook_secret"
-    if not path.exists():
-        made = "whsec_" + base64.b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()
-        path.touch(mode=0o600)
-        path.write_text(made)
-    return path.read_text().strip()
-
-
-def hash_secret(settings: Settings) -> str:
-    """The secret customers are hashed with: as set, else one made once and kept in the home."""
-    if settings.hash_secret:
-        return settings.hash_secret
-    path = settings.home / "hash_secret"
-    if not path.exists():
-        path.touch(mode=0o600)
-        path.write_text(secrets.token_hex(_SECRET_BYTES))
-    return path.read_text().strip()
 
 
 def _simulator_port(ports: Ports, name: str) -> int:

@@ -116,6 +116,27 @@ def test_an_error_is_one_line_that_says_what_to_do(
     )
 
 
+def test_a_named_home_that_nothing_was_started_in_never_means_another_ones_api(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("DOMS_API_URL")
+    refusal = (
+        f"doms: nothing was started in {tmp_path / 'home'}, which DOMS_HOME or --home names: start"
+        " it with `doms up`, or say where the API is with --url or DOMS_API_URL\n"
+    )
+    with respx.mock(assert_all_called=False) as router:
+        anywhere = router.route().respond(200, json={"orders": []})
+
+        assert main(["order", "list"]) == 1
+        assert capsys.readouterr().err == refusal
+        assert not anywhere.called
+
+        assert main(["order", "list", "--url", URL]) == 0
+        monkeypatch.delenv("DOMS_HOME")
+        assert main(["order", "list"]) == 0
+        assert anywhere.calls.last.request.url.port == 8080
+
+
 @pytest.mark.parametrize(
     ("answer", "line"),
     [
