@@ -69,7 +69,7 @@ class Sweeper:
         self._engine = engine
         self._wake = wake
         self._clock = clock
-        self._after = ""
+        self._after: OpenOrder | None = None
 
     async def run(self, connect: Connect) -> None:
         """Sweep until cancelled."""
@@ -105,14 +105,12 @@ class Sweeper:
         SWEPT_AT.set_to_current_time()
         return counted
 
-    def next_orders(self) -> tuple[Sequence[OpenOrder], str]:
+    def next_orders(self) -> tuple[Sequence[OpenOrder], OpenOrder | None]:
         """Read the open orders this sweep looks at, and after which the sweep after it begins."""
         now = self._clock()
         with reading(self._engine) as session:
-            waiting = open_orders(session, now - SETTLING)
-        waiting.sort(key=lambda order: order.order_id)
-        page = [order for order in waiting if order.order_id > self._after][:ORDERS_AT_ONCE]
-        return page, page[-1].order_id if len(page) == ORDERS_AT_ONCE else ""
+            page = open_orders(session, now - SETTLING, after=self._after, most=ORDERS_AT_ONCE)
+        return page, page[-1] if len(page) == ORDERS_AT_ONCE else None
 
     async def _look_at(
         self, client: Client, orders: Sequence[OpenOrder], looks: list[Look]

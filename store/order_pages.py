@@ -24,11 +24,6 @@ _NO_NODES = frozenset({"", "nothing", NODES_AT_WORK})
 _ORDERS = SQLModel.metadata.tables["orders"]
 _ONE = query("SELECT * FROM orders WHERE order_id = :order_id", "orders")
 _BY_STAGE = query("SELECT stage, count(*) AS n FROM orders GROUP BY stage", "orders")
-_OPEN = query(
-    "SELECT order_id, workflow_id, version, received_at FROM orders WHERE NOT closed"
-    " AND received_at < :received_at ORDER BY received_at, order_id",
-    "orders",
-)
 
 
 class LinePage(Model):
@@ -147,10 +142,20 @@ def count_orders(
     return session.execute(counted).scalar_one()
 
 
-def open_orders(session: Session, older_than: datetime) -> list[OpenOrder]:
-    """Orders received before that time and not closed, oldest first."""
-    rows = session.execute(_OPEN, {"received_at": older_than}).mappings()
-    return [OpenOrder.model_validate(dict(row)) for row in rows]
+def open_orders(
+    session: Session, older_than: datetime, *, after: OpenOrder | None = None, most: int = 500
+) -> list[OpenOrder]:
+    """Orders received before that time and not closed, oldest first, from the one after `after`."""
+    columns, age = _ORDERS.c, tuple_(_ORDERS.c.received_at, _ORDERS.c.order_id)
+    asked = (
+        select(*(columns[name] for name in OpenOrder.model_fields))
+        .where(columns.closed == false(), columns.received_at < older_than)
+        .order_by(columns.received_at, columns.order_id)
+        .limit(most)
+    )
+    if after is not None:
+        asked = asked.where(age > (after.received_at, after.order_id))
+    return [OpenOrder.model_validate(dict(row)) for row in session.execute(asked).mappings()]
 
 
 def orders_by_stage(session: Session) -> dict[str, int]:

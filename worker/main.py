@@ -89,6 +89,7 @@ class Connections:
         self._context = context
         self._version = ""
         self._running: set[str] = set()
+        self.workers: list[Worker] = []
 
     async def start_new(self, stack: AsyncExitStack) -> None:
         """Start a worker for each connection that has none.
@@ -106,6 +107,7 @@ class Connections:
                 threads = stack.enter_context(ThreadPoolExecutor(ACTIVITY_THREADS))
                 worker = connection_worker(self._client, connection, self._context, threads)
                 await stack.enter_async_context(worker)
+                self.workers.append(worker)
                 self._running.add(connection.connection_id)
                 log.info("worker started on %s", connection.task_queue)
 
@@ -128,7 +130,8 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     context = context_of(engine, settings)
     async with AsyncExitStack() as stack:
         threads = stack.enter_context(ThreadPoolExecutor(ACTIVITY_THREADS))
-        await stack.enter_async_context(orders_worker(client, settings, context, threads))
+        orders = orders_worker(client, settings, context, threads)
+        await stack.enter_async_context(orders)
         log.info("worker started on %s", settings.orders_task_queue)
         connections = Connections(client, engine, context)
         while not stop.is_set():
@@ -137,6 +140,8 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
                 await asyncio.wait_for(stop.wait(), CONNECTION_CHECK_SECONDS)
             except TimeoutError:
                 continue
+        # At once, so that all together take the grace time and not each its own.
+        await asyncio.gather(*(worker.shutdown() for worker in (orders, *connections.workers)))
     engine.dispose()
 
 

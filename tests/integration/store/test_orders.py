@@ -369,6 +369,8 @@ def test_open_orders_are_those_older_than_a_time_and_not_closed(engine: Engine) 
             ("W-0", "order-W-0"),
             ("W-2", "order-W-2"),
         ]
+        assert order_pages.open_orders(session, at(3), most=1) == found[:1]
+        assert order_pages.open_orders(session, at(3), after=found[0]) == found[1:]
         assert order_pages.orders_by_stage(session) == {"received": 3, "cancelled": 1}
 
 
