@@ -20,7 +20,13 @@ from workflows.messages import (
     Resume,
 )
 from workflows.order_details import fulfillment_details
-from workflows.reactor import Deadline, StepAbandonedError, StepInterruptedError, refuse
+from workflows.reactor import (
+    OUTSIDE_TIMEOUT,
+    Deadline,
+    StepAbandonedError,
+    StepInterruptedError,
+    refuse,
+)
 from workflows.step_keys import revision_after, step_key
 
 with workflow.unsafe.imports_passed_through():
@@ -213,6 +219,7 @@ class FulfillmentWorkflow:
                 summary=f"Rate-shop and label {len(packages)} packages",
                 queue=f"doms-carrier-{carrier}",
                 choices=(Choice.RETRY, Choice.REROUTE, Choice.CANCEL),
+                within=OUTSIDE_TIMEOUT * len(packages),
                 unless=self._must_look_again,
             )
         except StepInterruptedError:

@@ -204,7 +204,7 @@ class Reactor:
             method,
             task,
             task_queue=queue,
-            start_to_close_timeout=OUTSIDE_TIMEOUT,
+            start_to_close_timeout=max(within, OUTSIDE_TIMEOUT),
             schedule_to_close_timeout=self.timings.vendor_deadline,
             retry_policy=RetryPolicy(
                 initial_interval=self.timings.vendor_retry_first,
