@@ -17,6 +17,7 @@ from store import words
 from store.columns import query
 from store.fulfillments import FulfillmentPage, fulfillments_of
 from store.order_lines import order_lines
+from store.order_progress import advanced
 from store.timeline import timeline
 
 _NODES_NAMED = 3
@@ -221,18 +222,7 @@ def _with_progress(
                 delivered += min(line.delivered, kept)
                 shipped += min(max(line.shipped, line.delivered), kept)
                 picked += min(max(line.picked, line.shipped, line.delivered), kept)
-    at_nodes = stored.released + stored.picked + stored.shipped + stored.delivered
-    all_delivered = max(stored.delivered, min(delivered, at_nodes))
-    all_shipped = max(stored.shipped + stored.delivered, min(shipped, at_nodes), all_delivered)
-    all_picked = max(at_nodes - stored.released, min(picked, at_nodes), all_shipped)
-    return stored.model_copy(
-        update={
-            "released": at_nodes - all_picked,
-            "picked": all_picked - all_shipped,
-            "shipped": all_shipped - all_delivered,
-            "delivered": all_delivered,
-        }
-    )
+    return advanced(stored, picked=picked, shipped=shipped, delivered=delivered)
 
 
 def _awaits(text: str, row: Mapping[Any, Any], fulfillments: Sequence[FulfillmentPage]) -> str:
@@ -240,10 +230,18 @@ def _awaits(text: str, row: Mapping[Any, Any], fulfillments: Sequence[Fulfillmen
     if row["attention"] is not None or row["closed"]:
         return text
     working = [x for x in fulfillments if not x.closed]
-    nodes = [f"{x.node_id} to do its part ({x.fulfillment_id})" for x in working[:_NODES_NAMED]]
+    nodes = [_awaited(x) for x in working[:_NODES_NAMED]]
     if len(working) > len(nodes):
         nodes.append(f"{len(working) - len(nodes)} more nodes")
     # Rows written before named nodes, the last of them cut off, and were not told of their end.
     named = {x.node_id for x in fulfillments}
     own = [x for x in text.split("; ") if x not in _NO_NODES and x.split(" ")[0] not in named]
     return "; ".join([*own, *nodes]) or "nothing"
+
+
+def _awaited(fulfillment: FulfillmentPage) -> str:
+    asked = fulfillment.attention
+    who = (
+        f"{fulfillment.node_id} to do its part" if asked is None else f"a person at '{asked.step}'"
+    )
+    return f"{who} ({fulfillment.fulfillment_id})"

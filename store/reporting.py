@@ -7,14 +7,9 @@ from sqlalchemy.orm import Session
 from store.columns import statement
 from store.inventory import oversold, unexplained
 from store.order_pages import orders_by_stage
+from store.order_progress import units_by_place
 
 _FULFILLMENTS = statement("SELECT status, count(*) AS n FROM fulfillments GROUP BY status")
-_UNITS = statement(
-    "SELECT sum(ordered) AS ordered, sum(open) AS open, sum(backordered) AS backordered,"
-    " sum(reserved) AS reserved, sum(released) AS released, sum(picked) AS picked,"
-    " sum(shipped) AS shipped, sum(delivered) AS delivered, sum(cancelled) AS cancelled,"
-    " sum(returned) AS returned FROM order_lines"
-)
 _PACKAGES = statement("SELECT count(*) FROM packages WHERE tracking_number IS NOT NULL")
 _BY_NODE = statement(
     "SELECT n.node_id, COALESCE(f.fulfillments, 0) AS fulfillments, COALESCE(f.still_open, 0)"
@@ -66,11 +61,10 @@ _CHECKS = {
 
 def summary(session: Session) -> dict[str, Any]:
     """Orders by stage, fulfillments by status, units of all lines by place, labels bought."""
-    units = session.execute(_UNITS).mappings().one()
     return {
         "orders_by_stage": orders_by_stage(session),
         "fulfillments_by_status": {row.status: row.n for row in session.execute(_FULFILLMENTS)},
-        "units": {str(name): int(value or 0) for name, value in units.items()},
+        "units": units_by_place(session),
         "labels": _number(session, _PACKAGES),
     }
 

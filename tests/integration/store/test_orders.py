@@ -19,6 +19,7 @@ from store import (
     order_pages,
     order_recording,
     orders,
+    reporting,
     timeline,
 )
 from store.engine import reading, transaction
@@ -266,7 +267,13 @@ def test_a_line_that_an_amendment_added_appears_once_the_workflow_has_taken_it_o
     assert [(x.line_id, x.sku) for x in page(engine).lines] == [("1", "X"), ("2", "Y")]
 
 
-def test_a_page_shows_what_fulfillments_know_already(engine: Engine) -> None:
+def total_units(engine: Engine) -> dict[str, int]:
+    with reading(engine) as session:
+        units: dict[str, int] = reporting.summary(session)["units"]
+    return units
+
+
+def test_a_page_and_the_totals_show_what_fulfillments_know_already(engine: Engine) -> None:
     a_world(engine, {("A", "X"): 9})
     accept(engine, an_order(lines=[("1", "X", 6)]))
     released_order(engine, "W-1", ("A", "1", "X", 5))
@@ -280,6 +287,7 @@ def test_a_page_shows_what_fulfillments_know_already(engine: Engine) -> None:
     assert page(engine).lines[0].quantities == LineQuantities(
         ordered=6, open=1, released=1, picked=1, shipped=2, delivered=1
     )
+    assert total_units(engine) == page(engine).lines[0].quantities.model_dump()
     (shown,) = page(engine).fulfillments
     assert (shown.fulfillment_id, shown.node_id) == ("W-1-1", "A")
 
@@ -307,6 +315,15 @@ def test_a_page_names_the_nodes_that_are_at_work_and_none_that_is_done(
         fulfillments.record_fulfillment(session, view, NOW)
     # then
     assert page(engine).awaits == f"{own}B to do its part (W-1-2)"
+    # when
+    with transaction(engine) as session:
+        lost = Attention(
+            park_id="p", step="deliver", reason="lost", choices=(Choice.RESHIP,), since=NOW
+        )
+        view = a_fulfillment_view("W-1", 1, fulfillment_id="W-1-2", attention=lost)
+        fulfillments.record_fulfillment(session, view, NOW)
+    # then
+    assert page(engine).awaits == f"{own}a person at 'deliver' (W-1-2)"
 
 
 def test_a_page_shows_no_unit_as_shipped_that_its_order_took_back(engine: Engine) -> None:
@@ -319,6 +336,32 @@ def test_a_page_shows_no_unit_as_shipped_that_its_order_took_back(engine: Engine
         lost = {"1": LineQuantities(ordered=2, open=1, shipped=1)}
         order_recording.record_order(session, a_view(1, lines=lost), NOW)
     assert page(engine).lines[0].quantities == lost["1"]
+    assert total_units(engine) == lost["1"].model_dump()
+
+
+def test_the_totals_are_the_sum_of_all_orders_pages(engine: Engine) -> None:
+    a_world(engine, {("A", "X"): 20, ("B", "X"): 20})
+    asked = {"W-1": (3, 0, 2), "W-2": (3, 0, 2), "W-3": (1, 3, 3)}
+    for order_id, (at_a, at_b, shipped) in asked.items():
+        accept(engine, an_order(order_id, lines=[("1", "X", at_a + at_b)]))
+        parts = [("A", "1", "X", at_a)] + ([("B", "1", "X", at_b)] if at_b else [])
+        released_order(engine, order_id, *parts)
+        released = {"1": LineQuantities(ordered=at_a + at_b, released=at_a + at_b)}
+        record(engine, a_view(1, order_id, lines=released))
+        with transaction(engine) as session:
+            number = 2 if at_b else 1
+            view = a_fulfillment_view(
+                order_id, 1, {"1": {"shipped": shipped}}, fulfillment_id=f"{order_id}-{number}"
+            )
+            fulfillments.record_fulfillment(session, view, NOW)
+    with transaction(engine) as session:
+        ended = {"1": LineQuantities(ordered=3, shipped=1, delivered=2)}
+        view = a_view(2, "W-2", lines=ended, stage=Stage.COMPLETED, closed=True)
+        order_recording.record_order(session, view, NOW)
+    pages = [page(engine, order_id).lines[0].quantities.model_dump() for order_id in asked]
+    total = {name: sum(one[name] for one in pages) for name in LineQuantities.model_fields}
+    assert total_units(engine) == total
+    assert (total["released"], total["shipped"], total["delivered"]) == (2, 6, 2)
 
 
 def test_the_story_of_an_order_is_told_in_order_and_each_thing_once(engine: Engine) -> None:
