@@ -60,9 +60,12 @@ def run_demo(
         supervisor.on_signals()
         _wipe(home)
         try:
-            return _play(demo_settings, supervisor, orders, view, started, ends, as_json)
+            status = _play(demo_settings, supervisor, orders, view, started, ends, as_json)
         except KeyboardInterrupt:
-            return 1
+            status = 1
+        view.say("stopping")
+    view.say(f"stopped; {home} is wiped at the next `doms demo`")
+    return status
 
 
 def _play(
@@ -87,7 +90,7 @@ def _play(
             _watch(stage, supervisor, submitter, view, started + LONGEST_SECONDS)
         end_outage(stage)
         summary = _summary(stage, simulators, submitter, time.monotonic() - started)
-    print_summary(summary, stack.addresses, stays=not ends)
+    print_summary(summary, stack.addresses, settings.home, stays=not ends)
     if as_json:
         print_json(summary)
     if not ends:

@@ -78,7 +78,7 @@ class FulfillmentCore(Reactor):
     def answer_cancel(self, request_id: str, outcome: CancelOutcome) -> None:
         """Keep the answer to a cancel; the next report tells the order."""
         self.cancel_answers.append(CancelAnswer(request_id=request_id, outcome=outcome))
-        self.note("cancel", f"cancel {outcome.value}")
+        self.note("cancel", f"asked to cancel: {outcome.value.replace('_', ' ')}")
 
     def progress(self) -> FulfillmentProgress:
         """What the order is told. Answers are repeated: no report that is overtaken loses one."""

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import httpx
+
 from starter.commands.client import Api, ApiError, path_of
 from starter.commands.demo_orders import HELD, PARKED, PENDING, DemoOrder
 
@@ -151,9 +153,19 @@ def _cancel(stage: Stage) -> None:
         statuses = {one["status"] for one in stage.page(order_id)["fulfillments"]}
         if statuses & when and stage.once(f"cancel {order_id}"):
             body = {"request_id": f"demo-{order_id}", "reason": reason}
-            stage.api.post(f"{path_of('orders', order_id)}/cancel", body)
             status = min(statuses & when)
             stage.say(f"the customer cancels {order_id} while its fulfillment is {status}")
+            _ask(stage, order_id, "cancel", body)
+
+
+def _ask(stage: Stage, order_id: str, what: str, body: dict[str, Any]) -> None:
+    """Ask something of an order that it may refuse; its refusal is told under its name."""
+    try:
+        stage.api.post(f"{path_of('orders', order_id)}/{what}", body)
+    except ApiError as error:
+        if error.status != httpx.codes.CONFLICT:
+            raise
+        stage.say(f"{order_id} refuses: {error}")
 
 
 def _hold_and_release(stage: Stage) -> None:

@@ -1,8 +1,10 @@
 """The demo in the terminal: how many orders are where, and what happened last."""
 
+import shlex
 import time
 from collections import Counter, deque
 from collections.abc import Iterable
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -31,7 +33,7 @@ _BAR_WIDTH = 40
 
 
 class View:
-    """A live picture on a terminal; elsewhere one line for each event. Use it in a `with`."""
+    """On a terminal, inside a `with`, a live picture; otherwise one line for each event."""
 
     def __init__(self, total: int, started: float) -> None:
         """`total` orders will be submitted; `started` on the monotonic clock."""
@@ -62,8 +64,8 @@ class View:
     def say(self, event: str) -> None:
         """Something happened that a watcher should know."""
         line = f"{self._seconds:5.1f} s  {event}"
-        self._events.append(line)
-        if self._console.is_terminal:
+        if self._live.is_started:
+            self._events.append(line)
             self._live.update(self._picture())
         else:
             self._console.print(line, markup=False, soft_wrap=True)
@@ -90,8 +92,10 @@ class View:
         return Group(heading, table, Text(""), *(Text(line) for line in self._events))
 
 
-def print_summary(summary: dict[str, Any], addresses: Addresses, *, stays: bool) -> None:
-    """What became of the sample orders, and where to look at them."""
+def print_summary(
+    summary: dict[str, Any], addresses: Addresses, home: Path, *, stays: bool
+) -> None:
+    """What became of the sample orders, and where to look at them; `home` is the demo's folder."""
     console = Console(stderr=True, highlight=False)
     table = Table(box=None, pad_edge=False, show_header=False)
     for status, count in sorted(summary["by_status"].items(), key=lambda item: -item[1]):
@@ -110,5 +114,20 @@ def print_summary(summary: dict[str, Any], addresses: Addresses, *, stays: bool)
         console.print(f"Temporal UI  {addresses.temporal_ui}")
         console.print(f"API docs     {addresses.api}/docs")
         console.print(f"an order     {addresses.api}/v1/orders/D-split-1")
-        console.print(f"Some orders wait for you: doms approvals list --url {addresses.api}")
+        console.print(_what_waits(home), markup=False, soft_wrap=True)
         console.print("Ctrl-C stops everything.")
+
+
+def _what_waits(home: Path) -> str:
+    """The commands that answer what the sample orders leave to a person."""
+    near = home.relative_to(Path.cwd()) if home.is_relative_to(Path.cwd()) else home
+    return f"""
+Some orders wait for you. In another terminal, in this folder:
+
+  . .venv/bin/activate
+  export DOMS_HOME={shlex.quote(str(near))}
+  doms approvals list                               # who is waited for
+  doms approve D-b2b-waiting-1 --level 1 --role manager --as Maria
+  doms order show D-lost-parcel-2                   # a lost parcel: says how to answer
+  doms order release-hold D-unpaid-1 --type payment # its money came
+"""
