@@ -1,7 +1,7 @@
 """One fulfillment: a node, a ship group, some units: pick, ship, deliver."""
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from temporalio import workflow
 from temporalio.common import VersioningBehavior
@@ -25,6 +25,7 @@ from workflows.reactor import (
     Deadline,
     StepAbandonedError,
     StepInterruptedError,
+    never,
     refuse,
 )
 from workflows.step_keys import revision_after, step_key
@@ -51,9 +52,9 @@ SUSPECT = {ShortReason.NOT_FOUND.value, ShortReason.DAMAGED.value}
 """Short picks for these reasons make the units suspect until somebody counts (DESIGN section 7)."""
 
 LATE = "not delivered in time"
-CANCEL_REACHES_A_PARKED_LABEL = 5
-"""The behavior from which a cancel or a new address is obeyed while a person is asked about labels;
-before, it waited for that person's answer."""
+CANCEL_REACHES_A_LABEL = 5
+"""The behavior from which a cancel or a new address is obeyed while the carrier is away, or a person
+is asked about labels; before, it waited for them."""
 
 
 @workflow.defn(name="FulfillmentWorkflow", versioning_behavior=VersioningBehavior.AUTO_UPGRADE)
@@ -220,7 +221,7 @@ class FulfillmentWorkflow:
                 queue=f"doms-carrier-{carrier}",
                 choices=(Choice.RETRY, Choice.REROUTE, Choice.CANCEL),
                 within=OUTSIDE_TIMEOUT * len(packages),
-                unless=self._must_look_again,
+                unless=self._interrupting_label,
             )
         except StepInterruptedError:
             return True
@@ -230,9 +231,12 @@ class FulfillmentWorkflow:
         core.state = attach_labels(core.state, labelled.packages)
         return True
 
-    def _must_look_again(self) -> bool:
-        """Whether a cancel or a new address came in while a person is asked about labels."""
-        return self._core.behavior >= CANCEL_REACHES_A_PARKED_LABEL and self._node.has_request
+    @property
+    def _interrupting_label(self) -> Callable[[], bool]:
+        """Whether a cancel or a new address came in while no label could be bought."""
+        if self._core.behavior < CANCEL_REACHES_A_LABEL:
+            return never
+        return lambda: self._node.has_request
 
     async def _hand_over(self, fact: Fact, effects: Effects) -> None:
         core = self._core

@@ -166,12 +166,12 @@ class Reactor:
         With `queue`, the call goes to an outside system: it is retried until the vendor deadline.
         Bookkeeping between the stages (`is_stage` false) runs within the workflow task.
         Raises StepAbandonedError when the person chose not to try again, StepInterruptedError when
-        `unless` came true while a person was asked.
+        `unless` came true while an outside system was away or a person was asked.
         """
         while True:
             try:
                 if is_stage or self.behavior < LOCAL_BOOKKEEPING:
-                    answer = await self._execute(method, task, summary, queue, within)
+                    answer = await self._execute(method, task, summary, queue, within, unless)
                 else:
                     answer = await self._keep_books(method, task, summary)
             except ActivityError as failure:
@@ -191,6 +191,7 @@ class Reactor:
         summary: str,
         queue: str | None,
         within: timedelta,
+        unless: Callable[[], bool],
     ) -> Any:
         if queue is None:
             return await workflow.execute_activity_method(
@@ -200,7 +201,7 @@ class Reactor:
                 retry_policy=DATABASE_RETRIES,
                 summary=summary,
             )
-        return await workflow.execute_activity_method(
+        calling = workflow.start_activity_method(
             method,
             task,
             task_queue=queue,
@@ -210,8 +211,11 @@ class Reactor:
                 initial_interval=self.timings.vendor_retry_first,
                 maximum_interval=self.timings.vendor_retry_longest,
             ),
+            # An attempt under way is waited for: what it achieved must be known.
+            cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
             summary=summary,
         )
+        return await (calling if unless is never else _unless(calling, unless))
 
     async def _keep_books(self, method: Callable[..., Any], task: Any, summary: str) -> Any:
         # A local activity: one event instead of six. It has only the worker's clock, so the task
@@ -372,3 +376,17 @@ def _reason(failure: FailureError) -> str:
     while cause.__cause__ is not None:
         cause = cause.__cause__
     return cause.message if isinstance(cause, FailureError) else str(cause)
+
+
+async def _unless(calling: workflow.ActivityHandle[Any], unless: Callable[[], bool]) -> Any:
+    """The call's answer, or StepInterruptedError when it had none yet as `unless` came true."""
+    await workflow.wait_condition(lambda: calling.done() or unless())
+    is_interrupted = not calling.done()
+    if is_interrupted:
+        calling.cancel()
+    try:
+        return await calling
+    except ActivityError as failure:
+        if is_interrupted:
+            raise StepInterruptedError from failure
+        raise

@@ -474,6 +474,18 @@ async def cancelled_while_parked(world: World) -> None:
     await world.result(order)
 
 
+async def cancelled_in_an_outage(world: World) -> None:
+    """The carrier is away; meanwhile the customer cancels."""
+    world.prepare()
+    world.stock(dc_1__TEA=5)
+    world.carrier.outages = 1_000_000
+    order = await world.at_node(document())
+    await world.node_says("W-1-1", "packed")
+    await world.until(lambda: world.carrier.rated > 1, "the carrier is asked again")
+    await world.cancel(order)
+    await world.result(order)
+
+
 async def unpaid_again(world: World) -> None:
     """A new version's payment is pending: held until it is paid."""
     world.prepare()
@@ -526,6 +538,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     kept_books_refused_label,
     late,
     cancelled_while_parked,
+    cancelled_in_an_outage,
     unpaid_again,
 )
 

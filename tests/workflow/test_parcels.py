@@ -134,6 +134,46 @@ async def test_a_cancel_reaches_the_node_while_a_person_is_asked_about_a_label(
     world.nothing_is_astray()
 
 
+async def packed_in_an_outage(world: World) -> Any:
+    world.carrier.outages = 1_000_000
+    order = await packed(world)
+    await world.until(lambda: world.carrier.rated > 1, "the carrier is asked again")
+    return order
+
+
+async def test_a_cancel_reaches_the_node_while_the_carrier_is_away(world: World) -> None:
+    # given
+    order = await packed_in_an_outage(world)
+    # when
+    await world.cancel(order)
+    # then
+    assert await world.result(order) == ("cancelled", 0, 2)
+    assert [fulfillment_id for fulfillment_id, _ in world.wms.cancels] == ["W-1-1"]
+    assert world.carrier.bought == {}
+    assert not any("labelled" in text for text in world.story())
+    assert world.sellable() == {"dc-1": 5}
+    world.nothing_is_astray()
+
+
+async def test_a_cancel_that_is_too_late_leaves_the_label_to_be_bought_once_the_carrier_is_back(
+    world: World,
+) -> None:
+    # given
+    order = await packed_in_an_outage(world)
+    world.wms.cancel_outcome = CancelReplyOutcome.TOO_LATE
+    # when
+    await world.cancel(order)
+    await world.until(lambda: bool(world.wms.cancels), "the node is asked")
+    world.carrier.outages = 0
+    await world.until_label("W-1-1")
+    await world.node_says("W-1-1", "handed_over")
+    await world.carrier_says("W-1-1", "delivered")
+    # then
+    assert await world.result(order) == ("completed", 2, 0)
+    assert len(world.carrier.bought) == 1
+    world.nothing_is_astray()
+
+
 async def test_a_cancel_that_comes_too_late_for_the_node_leaves_the_question_about_its_label(
     world: World,
 ) -> None:
