@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from starter.cli_common import JsonOption, UrlOption, connect, say, settings_of, show, table
+from starter.cli_common import JsonOption, UrlOption, connect, moment, say, settings_of, show, table
 
 inventory = typer.Typer(no_args_is_help=True, help="Stock.")
 
@@ -127,7 +127,13 @@ def exclude(
     body = {"node_id": node, "sku": sku, "until": until, "reason": reason}
     with connect(url) as api:
         answer = api.put("/v1/inventory/exclusions", body)
-    show(answer, as_json, lambda _: say(f"{node} promises nothing{f' of {sku}' if sku else ''}"))
+    show(answer, as_json, _print_excluded)
+
+
+def _print_excluded(answer: dict[str, Any]) -> None:
+    of_what = f" of {answer['sku']}" if answer["sku"] else ""
+    until = f" until {moment(answer['until'])}" if answer["until"] else ""
+    say(f"{answer['node_id']} promises nothing{of_what}{until}")
 
 
 @inventory.command("allow")
@@ -155,5 +161,7 @@ def list_exclusions(url: UrlOption = None, as_json: JsonOption = False) -> None:
 
 
 def _print_exclusions(answer: dict[str, Any]) -> None:
+    if not answer["exclusions"]:
+        say("nothing is excluded")
     columns = ("node_id", "sku", "until", "reason")
     table(columns, ([row[name] for name in columns] for row in answer["exclusions"]))

@@ -9,6 +9,7 @@ from domain.process_policy import ProcessPolicy
 from domain.routing.decision import Decision
 from domain.routing.policy import RoutingPolicy
 from domain.values import MICROS
+from starter.times import utc_text
 
 _MODELS: dict[str, type[RoutingPolicy] | type[ProcessPolicy]] = {
     "routing": RoutingPolicy,
@@ -57,8 +58,8 @@ def plan_facts(decision: Decision) -> dict[str, Any]:
         return {"plan": "none"}
     facts: dict[str, Any] = {
         "cost": money(plan.cost_micros),
-        "ship_at": plan.ship_at.isoformat() if plan.ship_at else None,
-        "deliver_at": plan.deliver_at.isoformat() if plan.deliver_at else None,
+        "ship_at": utc_text(plan.ship_at) if plan.ship_at else None,
+        "deliver_at": utc_text(plan.deliver_at) if plan.deliver_at else None,
     }
     for shipment in plan.shipments:
         service = shipment.service_id or shipment.method.value

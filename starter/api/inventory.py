@@ -52,6 +52,8 @@ def show_inventory(
             raise InvalidDocumentError([FieldError("group", f"no distribution group '{group}'")])
         nodes = promisable.nodes_of_group(session, group) if group else None
         now: datetime = services.clock()
+        if by is not None and by < now:
+            raise InvalidDocumentError([FieldError("by", "lies in the past")])
         found = promisable.promise_of(session, sku, now, channel)
     asked = Asked(now=now, channel=channel, group=group, nodes=nodes, by=by, explain=explain)
     return JSONResponse(shown(found, asked))

@@ -25,6 +25,7 @@ from starter.api.context import (
 from starter.api.problems import FieldError, InvalidDocumentError
 from starter.api.promise_body import LONGEST_HOLD_SECONDS
 from starter.auth import INTAKE, OPERATIONS, SUPPORT, require
+from starter.times import utc_text
 from store import holds
 from store.engine import reading, transaction
 from store.holds import CartHold, HoldItem
@@ -182,7 +183,7 @@ def _shown(held: CartHold) -> dict[str, Any]:
         "reservation_id": held.hold_id,
         "channel": held.channel,
         "order_id": held.order_id,
-        "expires_at": held.expires_at.isoformat() if held.expires_at else None,
+        "expires_at": utc_text(held.expires_at) if held.expires_at else None,
         "ended": held.ended,
         "items": lines,
     }

@@ -25,6 +25,7 @@ from starter.api.context import (
 )
 from starter.api.problems import FieldError, InvalidDocumentError
 from starter.auth import OPERATIONS, require
+from starter.times import told_time
 from store import feeds, inventory
 from store.engine import reading, transaction
 from store.feeds import TillSale
@@ -339,7 +340,7 @@ def _became(
         {
             "row": number,
             "path": f"rows.{number}.counted_at",
-            "message": f"older than the last count, of {last.isoformat()}",
+            "message": f"older than the last count, of {told_time(last)}",
         }
         for number, last in named
     ]

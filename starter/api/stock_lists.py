@@ -69,6 +69,9 @@ def exclude(raw: RawBody, services: TheServices, caller: TheCaller) -> JSONRespo
     """Take a node offline, for one SKU or all. Orders keep what they have there."""
     require(caller, OPERATIONS)
     body = body_as(ExclusionBody, raw)
+    now = services.clock()
+    if body.until is not None and body.until <= now:
+        raise InvalidDocumentError([FieldError("until", "lies in the past")])
     with transaction(services.engine) as session:
         known = services.reference.known(session)
         if body.node_id not in known.nodes:

@@ -8,6 +8,7 @@ from domain.stock_rules import StockRules
 from starter.api.context import RawBody, Services, TheCaller, TheServices, body_as, json_body
 from starter.api.problems import FieldError, InvalidDocumentError, not_found
 from starter.auth import ANALYST, OPERATIONS, SUPPORT, require
+from starter.times import utc_text
 from store import promisable, stock_rules
 from store.engine import reading, transaction
 from store.reevaluation import evaluate_next, is_evaluated
@@ -30,7 +31,7 @@ def show_rules(services: TheServices, caller: TheCaller) -> JSONResponse:
     return JSONResponse(
         {
             "version": found.version,
-            "activated_at": found.activated_at.isoformat(),
+            "activated_at": utc_text(found.activated_at),
             "evaluated": is_done,
             "document": found.rules.model_dump(mode="json"),
         }

@@ -6,6 +6,7 @@ from typing import Any
 
 from domain.inventory import Position
 from domain.supply import Arrival, NodeAtp
+from starter.times import utc_text
 from store.promisable import SkuPromise
 
 _MINUS = ("held", "reserved", "released", "claimed", "safety_stock", "protected")
@@ -41,7 +42,7 @@ def shown(found: SkuPromise, asked: Asked) -> dict[str, Any]:
         "total": {**_total(rows), "available": found.by(asked.now, asked.nodes)},
         "nodes": rows,
         "dates": [
-            {"at": at.isoformat(), "available": found.by(at, asked.nodes)} for at in found.dates()
+            {"at": utc_text(at), "available": found.by(at, asked.nodes)} for at in found.dates()
         ],
     }
     if asked.channel:
@@ -50,7 +51,7 @@ def shown(found: SkuPromise, asked: Asked) -> dict[str, Any]:
         answer["group"] = asked.group
     if asked.by is not None:
         answer["by"] = {
-            "at": asked.by.isoformat(),
+            "at": utc_text(asked.by),
             "available": found.by(asked.by, asked.nodes),
         }
     if asked.explain:
@@ -70,7 +71,7 @@ def explanation(found: SkuPromise, asked: Asked) -> dict[str, Any]:
     return {
         "nodes": nodes,
         "waiting": [row.model_dump(mode="json") for row in found.waiting],
-        "unlimited_from": None if unlimited is None else unlimited.isoformat(),
+        "unlimited_from": None if unlimited is None else utc_text(unlimited),
         "rules_version": found.rules_version,
         "components": [
             {
@@ -115,7 +116,7 @@ def _explained(
         "node_id": node.node_id,
         "parts": parts,
         "sum": node.now,
-        "promised_from": None if node.from_time is None else node.from_time.isoformat(),
+        "promised_from": None if node.from_time is None else utc_text(node.from_time),
         "reason": node.reason,
         "protections": {
             channel: {"kept": units, "level": level}
@@ -128,7 +129,7 @@ def _explained(
         },
         "supply": [_arrival(arrival) for arrival in node.arrivals],
         "by_date": [
-            {"at": at.isoformat(), "available": found.at_node(node.node_id, at)}
+            {"at": utc_text(at), "available": found.at_node(node.node_id, at)}
             for at in (*found.dates(), *(() if asked.by is None else (asked.by,)))
         ],
     }
@@ -138,7 +139,7 @@ def _arrival(arrival: Arrival) -> dict[str, Any]:
     at = arrival.promisable_at
     return {
         **arrival.supply.model_dump(mode="json", exclude={"node_id", "sku"}),
-        "promised_from": None if at is None else at.isoformat(),
+        "promised_from": None if at is None else utc_text(at),
         "reason": arrival.reason,
         "to_debt": arrival.to_debt,
         "to_backorders": arrival.to_backorders,

@@ -9,6 +9,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 from domain.fulfillments import FulfillmentStatus, Package, PackageStatus
 from domain.stages import CLOSED_STAGES, Stage
 from starter.api.context import PathId, TheServices
+from starter.times import utc_text
 from store import order_pages, tracking
 from store.engine import reading
 from store.fulfillments import FulfillmentPage
@@ -64,7 +65,7 @@ def shown_to_customer(page: OrderPage) -> dict[str, Any]:
         "order_id": page.order_id,
         "stage": page.stage.value,
         "text": _WORDS[page.stage],
-        "promised_by": page.promise_at.isoformat() if is_open and page.promise_at else None,
+        "promised_by": utc_text(page.promise_at) if is_open and page.promise_at else None,
         "items": [
             {
                 "sku": line.sku,

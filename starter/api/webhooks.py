@@ -16,6 +16,7 @@ from starter.api.context import PathId, Services, TheCaller, TheServices, read_b
 from starter.api.links import fulfillment_workflow_of
 from starter.api.problems import ProblemError, not_found
 from starter.auth import OPERATIONS, SUPPORT, require
+from starter.times import utc_text
 from store import inbox
 from store.engine import reading, transaction
 
@@ -135,7 +136,7 @@ def list_quarantine(
             "connection_id": row.connection_id,
             "event_id": row.event_id,
             "reason": row.error,
-            "received_at": row.received_at.isoformat(),
+            "received_at": utc_text(row.received_at),
             "body": (row.body or b"").decode("utf-8", "replace"),
         }
         for row in rows

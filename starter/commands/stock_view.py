@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from starter.cli_common import say, table
+from starter.cli_common import moment, say, table
 
 _SHOWN = ("available", "usable", "reserved", "released", "held", "claimed", "suspect", "damaged")
 
@@ -23,8 +23,9 @@ def print_stock(answer: dict[str, Any]) -> None:
         say("")
         table(("from", "promised"), ((x["at"], _units(x["available"])) for x in dates))
     if "by" in answer:
-        say(f"by {answer['by']['at']}: {_units(answer['by']['available'])}")
+        say(f"by {moment(answer['by']['at'])}: {_units(answer['by']['available'])}")
     if "explanation" in answer:
+        say("")
         for line in explained(answer["explanation"]):
             say(line)
 
@@ -32,7 +33,6 @@ def print_stock(answer: dict[str, Any]) -> None:
 def explained(found: dict[str, Any], indent: str = "") -> Iterator[str]:
     """The explanation, a line for each node, supply, and order that waits."""
     for node in found["nodes"]:
-        yield ""
         parts = " ".join(_part(part) for part in node["parts"])
         yield f"{indent}{node['node_id']}: {parts} = {node['sum']}{_since(node)}"
         for channel, kept in node["protections"].items():
@@ -42,12 +42,12 @@ def explained(found: dict[str, Any], indent: str = "") -> Iterator[str]:
         for supply in node["supply"]:
             yield f"{indent}  {_supply(supply)}"
     for row in found["waiting"]:
-        until = f", promised for {row['promise_at']}" if row["promise_at"] else ""
+        until = f", promised for {moment(row['promise_at'])}" if row["promise_at"] else ""
         yield f"{indent}{row['quantity']} waited for by {row['order_id']} line {row['line_id']}" + (
             f" (class {row['demand_class']}{until})"
         )
     if found["unlimited_from"]:
-        yield f"{indent}without limit from {found['unlimited_from']} on"
+        yield f"{indent}without limit from {moment(found['unlimited_from'])} on"
     if found["rules_version"]:
         yield f"{indent}stock rules {found['rules_version']}"
     for part in found["components"]:
@@ -59,7 +59,7 @@ def print_rules(answer: dict[str, Any]) -> None:
     """The document in force as YAML, and whether positions follow it."""
     import yaml
 
-    say(f"rules {answer['version']}, in force since {answer['activated_at']}")
+    say(f"rules {answer['version']}, in force since {moment(answer['activated_at'])}")
     if not answer["evaluated"]:
         say("positions are still being evaluated")
     say(yaml.safe_dump(answer["document"], sort_keys=False).rstrip())
@@ -93,11 +93,11 @@ def _part(part: dict[str, Any]) -> str:
 def _since(node: dict[str, Any]) -> str:
     if node["promised_from"] is None:
         return f", not promised: {node['reason']}"
-    return f", from {node['promised_from']}: {node['reason']}" if node["reason"] else ""
+    return f", from {moment(node['promised_from'])}: {node['reason']}" if node["reason"] else ""
 
 
 def _supply(row: dict[str, Any]) -> str:
-    text = f"{row['quantity']} due {row['due']} ({row['supply_type']} {row['supply_id']})"
+    text = f"{row['quantity']} due {moment(row['due'])} ({row['supply_type']} {row['supply_id']})"
     if row["promised_from"] is None:
         return f"{text}: not promised, {row['reason']}"
     shares = [

@@ -69,7 +69,7 @@ async def test_stock_is_shown_by_date_channel_and_group_down_to_its_parts(
     ).json()
 
     assert everyone["total"]["available"] == 185
-    assert everyone["by"] == {"at": "2026-05-01T23:59:59+00:00", "available": 211}
+    assert everyone["by"] == {"at": "2026-05-01T23:59:59Z", "available": 211}
     assert [x["available"] for x in everyone["dates"]] == [185, 211]
     assert "explanation" not in everyone
     assert (vip["total"]["available"], vip["group"], vip["channel"]) == (100, "east", "vip")
@@ -145,6 +145,31 @@ async def test_an_excluded_node_promises_nothing_until_it_is_allowed_again(
     assert (await api.get("/v1/inventory/TEE")).json()["total"]["available"] == 200
 
 
+async def test_an_exclusion_that_is_over_already_is_refused(
+    api: httpx.AsyncClient, clock: Clock
+) -> None:
+    body = {"node_id": "dc-1", "until": clock.now.isoformat(), "reason": "recall"}
+
+    answer = await put(api, "exclusions", **body)
+
+    assert answer.status_code == 422
+    assert answer.json()["errors"] == [{"path": "until", "message": "lies in the past"}]
+    assert (await api.get("/v1/inventory/exclusions")).json() == {"exclusions": []}
+    clock.now -= timedelta(seconds=1)
+    assert (await put(api, "exclusions", **body)).status_code == 200
+
+
+async def test_nothing_is_said_to_be_promised_by_a_time_that_is_past(
+    api: httpx.AsyncClient,
+) -> None:
+    past = await api.get("/v1/inventory/TEE", params={"by": "2026-03-01"})
+    today = await api.get("/v1/inventory/TEE", params={"by": "2026-03-02"})
+
+    assert past.status_code == 422
+    assert past.json()["errors"] == [{"path": "by", "message": "lies in the past"}]
+    assert today.json()["by"]["available"] == 200
+
+
 @pytest.mark.parametrize("changes", [{"node_id": "dc-9"}, {"sku": "HAT"}])
 async def test_an_exclusion_of_the_unknown_is_refused(
     api: httpx.AsyncClient, changes: dict[str, str]
@@ -218,7 +243,7 @@ async def test_a_count_older_than_the_last_says_that_it_was_ignored_and_why(
                 {
                     "row": 1,
                     "path": "rows.1.counted_at",
-                    "message": f"older than the last count, of {NOW.isoformat()}",
+                    "message": "older than the last count, of 2026-03-02T15:00:00Z",
                 }
             ],
         }

@@ -19,7 +19,7 @@ def message(number: int, connection: str) -> dict[str, Any]:
         "connection_id": connection,
         "event_id": f"E-{number}",
         "reason": "no fulfillment 'W-9-1'",
-        "received_at": "2026-03-02T15:00:00+00:00",
+        "received_at": "2026-03-02T15:00:00Z",
         "body": "{}",
     }
 
