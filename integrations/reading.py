@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 from pydantic_core import from_json
 
+from config.wording import plain_words
 from domain.errors import OutsideUnavailableError
 from integrations.errors import QuarantineError
 
@@ -46,9 +47,9 @@ def understood(read: Callable[[], Result]) -> Result:
 
 def problems(bad: ValidationError) -> str:
     """The first three bad fields as `path: why`, without the values (they may be personal)."""
-    errors = bad.errors(include_url=False, include_context=False, include_input=False)
+    errors = bad.errors(include_url=False, include_input=False)
     told = [
-        f"{'.'.join(str(part) for part in error['loc']) or 'document'}: {error['msg']}"
+        f"{'.'.join(str(part) for part in error['loc']) or 'document'}: {plain_words(error)}"
         for error in errors[:_TOLD]
     ]
     more = f" (and {len(errors) - 3} more)" if len(errors) > 3 else ""

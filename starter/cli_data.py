@@ -1,5 +1,7 @@
 """Commands about files and data: bulk submission, reports."""
 
+from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +19,7 @@ from starter.cli_common import (
 )
 from starter.commands.promise import promise
 
+_MICROS = "_micros"
 REPORT_NAMES = ("by_node", "by_stage", "consistency", "drift", "summary")
 
 
@@ -73,4 +76,18 @@ def _print_report(answer: dict[str, Any]) -> None:
         columns = list(figures[0]) if figures else []
         table(columns, ([row.get(name) for name in columns] for row in figures))
     else:
-        table(("figure", "value"), figures.items())
+        table(("figure", "value"), _told(figures))
+
+
+def _told(figures: dict[str, Any], group: str = "") -> Iterator[tuple[str, Any]]:
+    """Each figure on a row of its own, those of a group by `group.name`, money as an amount."""
+    for name, value in figures.items():
+        if isinstance(value, dict):
+            yield from _told(value, f"{group}{name}.")
+        elif name.endswith(_MICROS):
+            yield (
+                f"{group}{name.removesuffix(_MICROS)} (base currency)",
+                Decimal(value).scaleb(-6).quantize(Decimal("0.01")),
+            )
+        else:
+            yield f"{group}{name}", value

@@ -235,7 +235,7 @@ def _print_orders(answer: dict[str, Any]) -> None:
     if not shown:
         say("no orders")
     table(
-        ("order", "displayed", "brand", "region", "total", "promised by"),
+        ("order", "status", "brand", "region", "total", "promised by"),
         (
             (
                 x["order_id"],

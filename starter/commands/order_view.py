@@ -156,7 +156,11 @@ def _package(package: Mapping[str, Any], most: int | None) -> str:
 
 
 def _print_attention(order_id: str, attention: Mapping[str, Any] | None) -> None:
-    if attention:
-        choices = " | ".join(attention["choices"])
-        say(f"needs a person at '{attention['step']}': {attention['reason']}")
-        say(f"  answer: doms order resume {order_id} {attention['park_id']} {choices}")
+    if not attention:
+        return
+    say(f"needs a person at '{attention['step']}': {attention['reason']}")
+    # Each is a whole command to copy: bars between the choices would be pipes to a shell.
+    label = "answer:"
+    for choice in attention["choices"]:
+        say(f"  {label:>7} doms order resume {order_id} {attention['park_id']} {choice}")
+        label = "or:"

@@ -1,5 +1,6 @@
 """`doms promise`: what can be promised for some items."""
 
+from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,6 +30,16 @@ def promise(
     show(answer, as_json, _print_promise)
 
 
+def _rounded(cost: str | None, currency: str | None) -> str | None:
+    """The cost as that currency is paid; exact costs are in the JSON."""
+    if cost is None or currency is None:
+        return cost
+    from domain.money import minor_units
+
+    smallest = Decimal(1).scaleb(-minor_units(currency))
+    return f"{Decimal(cost).quantize(smallest, ROUND_HALF_UP)} {currency}"
+
+
 def _print_promise(answer: dict[str, Any]) -> None:
     say(f"promise {answer['promise_id']}")
     table(
@@ -39,7 +50,7 @@ def _print_promise(answer: dict[str, Any]) -> None:
                 option.get("ship_at"),
                 option.get("deliver_at"),
                 option.get("order_by"),
-                option.get("cost"),
+                _rounded(option.get("cost"), answer.get("currency")),
                 [shipment.get("node_id") for shipment in option.get("shipments") or ()],
                 [missing.get("sku") for missing in option.get("missing") or ()],
             )

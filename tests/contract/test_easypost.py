@@ -363,7 +363,7 @@ def test_a_failed_delivery_whose_parcel_is_lost_is_lost() -> None:
     [
         ({}, "description: says not"),
         ({"description": "tracker.updated", "result": None}, "result: is no tracker"),
-        ({"description": "tracker.updated", "result": {}}, "tracking_code: Field required"),
+        ({"description": "tracker.updated", "result": {}}, "tracking_code: must be given"),
         (
             {"description": "tracker.updated", "result": tracker(status="teleported")},
             "'teleported' is no status",

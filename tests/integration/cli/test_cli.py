@@ -196,7 +196,10 @@ def test_an_order_is_shown_with_its_units_parcels_and_what_a_person_can_answer(
     assert "W-1: attention: deliver (stage shipped)" in shown
     assert "2 shipped, 1 cancelled" in shown
     assert "package p1: lost Parcel T1" in shown
-    assert "doms order resume W-1 W-1-1/1 reship | cancel" in shown
+    assert (
+        "  answer: doms order resume W-1 W-1-1/1 reship\n"
+        "      or: doms order resume W-1 W-1-1/1 cancel\n"
+    ) in shown
     assert "hold fraud by ann: odd" in shown
 
 
@@ -372,32 +375,48 @@ def test_reports_are_printed_whatever_their_shape(
     api.get("/v1/reports").respond(json={"reports": ["by_node", "summary"]})
     api.get("/v1/reports/summary").respond(json={"figures": {"orders": 3, "units": {"open": 1}}})
     api.get("/v1/reports/by_node").respond(json={"figures": [{"node_id": "dc-east", "n": 2}]})
+    api.get("/v1/reports/drift").respond(json={"figures": {"cost_micros": -1_755_000}})
 
-    for arguments in (["report"], ["report", "summary"], ["report", "by_node"]):
+    for arguments in (["report"], *(["report", x] for x in ("summary", "by_node", "drift"))):
         assert main(arguments) == 0
 
     shown = capsys.readouterr().out
-    assert '{"open": 1}' in shown
+    rows = [line.split() for line in shown.splitlines()]
+    assert ["orders", "3"] in rows
+    assert ["units.open", "1"] in rows
+    assert ["cost", "(base", "currency)", "-1.76"] in rows
     assert "dc-east" in shown
 
 
-def test_a_promise_is_asked_for_a_file(
-    api: respx.MockRouter, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("cost", "currency", "printed"),
+    [("15.2078", "USD", "15.21 USD"), ("7.25", "USD", "7.25 USD"), ("700.5", "JPY", "701 JPY")],
+)
+def test_a_promise_is_asked_for_a_file_and_its_costs_are_amounts_of_the_currency(
+    api: respx.MockRouter,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    cost: str,
+    currency: str,
+    printed: str,
 ) -> None:
     (tmp_path / "cart.json").write_text('{"items": [{"sku": "MUG"}]}')
     option = {
         "service_level": "standard",
         "deliver_at": "2026-05-02T00:00:00Z",
-        "cost": "5.00",
+        "cost": cost,
         "shipments": [{"node_id": "dc-east"}],
         "missing": [],
     }
-    route = api.post("/v1/promises").respond(json={"promise_id": "p-1", "options": [option]})
+    answer = {"promise_id": "p-1", "currency": currency, "options": [option]}
+    route = api.post("/v1/promises").respond(json=answer)
 
     assert main(["promise", "cart.json"]) == 0
 
     assert body_of(route) == {"items": [{"sku": "MUG"}]}
-    assert "dc-east" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "dc-east" in shown
+    assert f"  {printed}  " in shown
 
 
 def test_orders_are_submitted_and_refusals_make_status_1(
@@ -573,7 +592,9 @@ def test_a_list_says_how_many_there_are_and_how_to_go_on(
 
     asked = dict(route.calls.last.request.url.params)
     assert asked == {"limit": "2", "after": "W-4", "count": "true"}
-    assert capsys.readouterr().out.endswith("2 of 3; the next: --after W-2\n")
+    shown = capsys.readouterr().out
+    assert shown.split()[:3] == ["order", "status", "brand"]
+    assert shown.endswith("2 of 3; the next: --after W-2\n")
 
 
 def test_what_became_of_a_request_is_said(

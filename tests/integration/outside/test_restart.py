@@ -104,7 +104,7 @@ def test_a_simulator_says_in_one_line_why_it_cannot_start(
     bad_secret = refused_start(tmp_path / "y.db", secret="é")
     in_use = refused_start(tmp_path / "wms.db", secret=secret)
 
-    assert bad_knob == "--knobs: eror_rate: Extra inputs are not permitted\n"
+    assert bad_knob == "--knobs: eror_rate: unknown field\n"
     assert bad_secret.endswith("a webhook secret is base64 text, such as whsec_MfKQ9r8G...\n")
     assert in_use.endswith("wms.db: database is locked\n")
     assert len((bad_secret + in_use).splitlines()) == 2
