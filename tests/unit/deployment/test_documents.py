@@ -91,7 +91,7 @@ def test_the_path_of_every_api_example_is_served(tmp_path: Path) -> None:
     engine = open_engine(f"sqlite:///{tmp_path / 'doms.db'}")
     served = create_app(Settings(home=tmp_path), engine).openapi()["paths"]
     patterns = [re.compile(re.sub(r"\{\w+\}", "[^/]+", path)) for path in served]
-    text = text_of("api.md").replace("$A", "/v1")
+    text = re.sub(r"\$[A-Z]\b", "x", text_of("api.md").replace("$A", "/v1"))
     asked = re.findall(r"(/v1/[\w/.{}-]+)", text)
 
     assert len(asked) > 25
