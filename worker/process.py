@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
 
 from config.settings import Settings
+from worker.log_lines import shorten_retried_failures
 
 
 class JsonLines(logging.Formatter):
@@ -41,6 +42,7 @@ def prepare_process(settings: Settings) -> None:
     logging.basicConfig(level=settings.log_level, handlers=[handler])
     # It would log every call; what goes wrong with one is said by who made it.
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    shorten_retried_failures()
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)

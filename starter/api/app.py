@@ -36,7 +36,7 @@ from starter.api import (
 )
 from starter.api.context import BODIES, Services, Wakeup
 from starter.api.metrics import RequestMetrics
-from starter.api.pages import install_docs
+from starter.api.pages import install_docs, with_summaries
 from starter.api.problems import install_problem_handlers
 from starter.auth import Gatekeeper
 from starter.capture_poll import CapturePoll
@@ -207,6 +207,7 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         schema = get_openapi(
             title=app.title, version=app.version, description=app.description, routes=app.routes
         )
+        with_summaries(schema)
         ordered = sorted(BODIES, key=lambda model: model.__name__)
         _, definitions = models_json_schema(
             [(model, "validation") for model in ordered],

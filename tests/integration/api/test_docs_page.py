@@ -23,3 +23,20 @@ async def test_there_is_no_second_documentation_with_foreign_scripts(
     api: httpx.AsyncClient,
 ) -> None:
     assert (await api.get("/redoc")).status_code == 404
+
+
+async def test_the_address_alone_leads_to_the_docs(api: httpx.AsyncClient) -> None:
+    answer = await api.get("/")
+
+    assert answer.status_code == 307
+    assert answer.headers["location"] == "/docs"
+
+
+async def test_each_operation_is_headed_by_what_it_does(api: httpx.AsyncClient) -> None:
+    paths = (await api.get("/openapi.json")).json()["paths"]
+    heads = [operation["summary"] for path in paths.values() for operation in path.values()]
+
+    assert paths["/v1/inventory/{sku}"]["get"]["summary"] == (
+        "Units of a SKU by node and over the network"
+    )
+    assert [head for head in heads if " " not in head or "\n" in head or len(head) > 120] == []
