@@ -3,9 +3,9 @@
 from datetime import timedelta
 from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from domain.orders import OrderType
 from domain.values import Count, Id, Model, PositiveMoney, Text
@@ -68,6 +68,12 @@ class Timings(Model):
     vendor_retry_longest: timedelta = timedelta(minutes=5)
     vendor_deadline: timedelta = timedelta(hours=24)
     """An outside call that has not succeeded by then is shown to a person."""
+
+    @model_validator(mode="after")
+    def _retries_fit(self) -> Self:
+        if self.vendor_retry_longest < self.vendor_retry_first:
+            raise ValueError("vendor_retry_longest is shorter than vendor_retry_first")
+        return self
 
     def acknowledgement_of(self, *, people: bool) -> timedelta:
         """How long a node may take to accept; `people`: its people work in doms."""

@@ -236,7 +236,7 @@ async def cancelled_in_part(world: World) -> None:
     world.stock(dc_1__CUP=5)
     order = await world.reserved(document(lines=[TWO_LINES[1]]))
     await world.cancel(order, "c-1", {"2": 1})
-    await world.answer(order, "1 units cancelled")
+    await world.answer(order, "1 unit cancelled")
     await world.skip(minutes=31)
     await world.until_fulfillment("W-1-1", "acknowledged")
     await world.cancel(order, "c-2", {"2": 1})
@@ -476,10 +476,11 @@ async def cancelled_while_parked(world: World) -> None:
 
 async def cancelled_in_an_outage(world: World) -> None:
     """The carrier is away; meanwhile the customer cancels."""
-    world.prepare()
+    world.prepare(process={"timings": {"remorse": "PT0S", "vendor_retry_first": "PT0.2S"}})
     world.stock(dc_1__TEA=5)
     world.carrier.outages = 1_000_000
-    order = await world.at_node(document())
+    order = await world.submit(document())
+    await world.until_fulfillment("W-1-1", "acknowledged")
     await world.node_says("W-1-1", "packed")
     await world.until(lambda: world.carrier.rated > 1, "the carrier is asked again")
     await world.cancel(order)
@@ -542,8 +543,9 @@ SCENARIOS: tuple[Scenario, ...] = (
     unpaid_again,
 )
 
-NEED_A_REAL_SERVER = (ended_fulfillment,)
-"""The time-skipping server tells no order that a fulfillment of it was terminated."""
+NEED_A_REAL_SERVER = (ended_fulfillment, cancelled_in_an_outage)
+"""The time-skipping server tells no order that a fulfillment of it was terminated, and goes on with
+an activity that was cancelled."""
 
 
 async def record(scenario: Scenario, template: Path) -> None:

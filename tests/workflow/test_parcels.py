@@ -135,14 +135,20 @@ async def test_a_cancel_reaches_the_node_while_a_person_is_asked_about_a_label(
 
 
 async def packed_in_an_outage(world: World) -> Any:
+    """On a real server: the time-skipping one goes on with an activity that was cancelled."""
+    world.prepare(process={"timings": {"remorse": "PT0S", "vendor_retry_first": "PT0.2S"}})
+    world.stock(dc_1__TEA=5)
     world.carrier.outages = 1_000_000
-    order = await packed(world)
+    order = await world.submit(document())
+    await world.until_fulfillment("W-1-1", "acknowledged")
+    await world.node_says("W-1-1", "packed")
     await world.until(lambda: world.carrier.rated > 1, "the carrier is asked again")
     return order
 
 
-async def test_a_cancel_reaches_the_node_while_the_carrier_is_away(world: World) -> None:
+async def test_a_cancel_reaches_the_node_while_the_carrier_is_away(dev_world: World) -> None:
     # given
+    world = dev_world
     order = await packed_in_an_outage(world)
     # when
     await world.cancel(order)
@@ -156,9 +162,10 @@ async def test_a_cancel_reaches_the_node_while_the_carrier_is_away(world: World)
 
 
 async def test_a_cancel_that_is_too_late_leaves_the_label_to_be_bought_once_the_carrier_is_back(
-    world: World,
+    dev_world: World,
 ) -> None:
     # given
+    world = dev_world
     order = await packed_in_an_outage(world)
     world.wms.cancel_outcome = CancelReplyOutcome.TOO_LATE
     # when
@@ -356,7 +363,7 @@ async def test_while_the_carrier_is_away_nothing_is_told_as_labelled(world: Worl
     order = await world.submit(document())
     await world.until_fulfillment("W-1-1", "acknowledged")
     world.carrier.outages = 3
-    labelled = "dc-1: 1 packages labelled"
+    labelled = "dc-1: 1 package labelled"
     stories: list[list[str]] = []
     real = world.carrier.rates
 

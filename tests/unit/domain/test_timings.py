@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from pydantic import ValidationError
 
 from domain.process_policy import Timings
 
@@ -18,3 +19,8 @@ def test_people_who_work_in_doms_have_their_own_time_where_one_is_set(
 ) -> None:
     timings = Timings(acknowledgement=FOUR, acknowledgement_by_people=by_people)
     assert timings.acknowledgement_of(people=people) == expected
+
+
+def test_the_longest_pause_between_calls_is_no_shorter_than_the_first() -> None:
+    with pytest.raises(ValidationError, match="shorter than vendor_retry_first"):
+        Timings(vendor_retry_first=timedelta(seconds=2), vendor_retry_longest=timedelta(seconds=1))
