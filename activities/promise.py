@@ -9,6 +9,7 @@ from activities.context import Context
 from activities.kernel import decide_for, keep_decision
 from activities.orders import OrderTask, load_facts
 from activities.recording import now
+from domain.counting import counted
 from domain.orders import Order
 from domain.planning import Wanted
 from domain.plans import OrderFacts, OrderView, TimelineEntry
@@ -91,6 +92,6 @@ def _write_promised(session: Session, order: Order, promised: Promised) -> None:
     when = promised.deliver_by.date().isoformat() if promised.deliver_by else "no date yet"
     text = f"Promised: delivery {when}"
     if promised.short_units:
-        text += f", {promised.short_units} units not in stock"
+        text += f", {counted(promised.short_units, 'unit')} not in stock"
     entry = TimelineEntry(key=f"promised/{order.version}", at=now(), kind="promised", text=text)
     timeline.note(session, order.order_id, [entry])

@@ -11,6 +11,7 @@ from workflows.reactor import StepAbandonedError
 
 with workflow.unsafe.imports_passed_through():
     from activities.change import ChangeActivities, VersionTask
+    from domain.counting import counted
     from domain.orders import PaymentStatus
     from domain.plans import OrderFacts, version_address
     from domain.process_policy import ApprovalRule
@@ -94,13 +95,13 @@ class Amendments:
             now = quantities[line_id]
             at_nodes = now.released + now.picked + now.shipped + now.delivered
             if line_id in new and new[line_id].sku != own.sku and at_nodes:
-                found.append(
-                    f"line {line_id}: {at_nodes} units of {own.sku} stay, they were released"
-                )
+                units = f"{counted(at_nodes, 'unit')} of {own.sku}"
+                found.append(f"line {line_id}: {units} released already: not changed")
             gone = now.shipped + now.delivered
             late = less.get(line_id, 0) - (now.unfinished - now.shipped)
             if late > 0:
-                found.append(f"line {line_id}: {min(late, gone)} units have left and stay")
+                stay = counted(min(late, gone), "unit", "has left and stays", "have left and stay")
+                found.append(f"line {line_id}: {stay}")
         return found
 
     async def _plan_changes_again(self, facts: OrderFacts, groups_before: dict[str, str]) -> None:

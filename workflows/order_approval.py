@@ -25,6 +25,7 @@ with workflow.unsafe.imports_passed_through():
     from domain.plans import OrderFacts
     from domain.process_policy import ApprovalRule
 
+_SAID = {"approve": "approved", "reject": "rejected"}
 CHECKS_VOTERS = 2
 """The behavior from which an activity looks up the voter's roles."""
 
@@ -99,8 +100,8 @@ class Approval:
         )
         if ballot.counts and core.behavior >= CHECKS_VOTERS:
             ballot = await self._check(vote, ballot)
-        text = f"Level {vote.level}: {verdict} by a {vote.role}" + (
-            "" if ballot.counts else f" does not count: {ballot.reason}"
+        text = f"Level {vote.level}: {_SAID[verdict]} by a {vote.role}" + (
+            "" if ballot.counts else f", which does not count: {ballot.reason}"
         )
         state.answers[vote.request_id] = Answer(
             request_id=vote.request_id, done=ballot.counts, text=text

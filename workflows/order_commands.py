@@ -25,6 +25,7 @@ from workflows.reactor import Deadline, StepAbandonedError
 
 with workflow.unsafe.imports_passed_through():
     from activities.change import AddressTask, ChangeActivities
+    from domain.counting import counted
     from domain.events import Replanned, SupplyGranted
     from domain.order_book import Track
     from domain.quantities import Bucket
@@ -176,13 +177,13 @@ class Commands:
         left = sum(wanted.values()) if command.lines is not None else 0
         parts = []
         if now_free:
-            parts.append(f"{now_free} units cancelled")
+            parts.append(f"{counted(now_free, 'unit')} cancelled")
         if asked:
-            parts.append(f"{asked} units asked back from their nodes")
+            parts.append(f"{counted(asked, 'unit')} asked back from nodes")
         if granted:
-            parts.append(f"{granted} units to be cancelled once their supply is reserved")
+            parts.append(f"{counted(granted, 'unit')} to be cancelled once supply is reserved")
         if left:
-            parts.append(f"{left} units are past cancelling")
+            parts.append(counted(left, "unit", "is past cancelling", "are past cancelling"))
         text = "; ".join(parts) or "Nothing is left to cancel"
         if command.reason:
             text += f" ({command.reason})"

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
+from domain.counting import counted
 from domain.fulfillment_state import FulfillmentState
 from domain.fulfillments import FulfillmentOrder
 from domain.plans import NODES_AT_WORK
@@ -94,7 +95,7 @@ def _where(quantities: LineQuantities) -> str:
 def fulfillment_summary(order: FulfillmentOrder) -> str:
     """One line for lists: what goes from where."""
     units = sum(line.quantity for line in order.lines)
-    return f"{units} units, {order.method} from {order.node_id}"
+    return f"{counted(units, 'unit')}, {order.method} from {order.node_id}"
 
 
 def fulfillment_details(state: FulfillmentState, attention: Attention | None, awaits: str) -> str:

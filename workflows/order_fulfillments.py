@@ -20,6 +20,7 @@ from workflows.search_attributes import FULFILLMENT_NODES, FULFILLMENT_STATUS
 with workflow.unsafe.imports_passed_through():
     from activities.deliver import DeliverActivities, FinalTask
     from activities.give_back import EndTask, GiveBackActivities
+    from domain.counting import counted
     from domain.events import CancelOutcome, FulfillmentProgress, ShortReason
     from domain.fulfillment_state import REJECTED
     from domain.fulfillments import FulfillmentOrder, FulfillmentStatus
@@ -157,7 +158,9 @@ class Fulfillments:
         last = {x.line_id: x.reason for x in progress.shortfalls}
         reasons = {line_id: last[line_id] for line_id in reopened if line_id in last}
         why = ", ".join(sorted(set(reasons.values()))) or progress.status.value
-        core.note("returned", f"{node_id} gave back {sum(reopened.values())} units: {why}")
+        core.note(
+            "returned", f"{node_id} gave back {counted(sum(reopened.values()), 'unit')}: {why}"
+        )
         # A lost parcel says nothing against its node: that one may send again.
         at_node = {x: reason for x, reason in reasons.items() if reason in AT_THE_NODE}
         state.reroutes += bool(at_node)

@@ -25,6 +25,7 @@ with workflow.unsafe.imports_passed_through():
         ReserveTask,
     )
     from activities.route import REFUSED, LoadPlanTask, RouteActivities, RouteTask
+    from domain.counting import counted
     from domain.events import Replanned, SupplyGranted
     from domain.fulfillments import FulfillmentLine, FulfillmentOrder
     from domain.orders import PaymentStatus
@@ -150,7 +151,7 @@ class Planning:
             RouteActivities.route,
             task,
             Plan,
-            summary=f"Route {sum(units.values())} units (plan {task.plan_version})",
+            summary=f"Route {counted(sum(units.values()), 'unit')} (plan {task.plan_version})",
             within=DECIDING_TIMEOUT,
             choices=(Choice.RETRY, Choice.CANCEL),
         )
@@ -203,7 +204,9 @@ class Planning:
         if not core.facts.allow_backorder:
             for line_id, quantity in short.items():
                 state.book.move(line_id, Bucket.OPEN, Bucket.CANCELLED, quantity)
-            core.note("cancelled", f"{sum(short.values())} units cancelled: not in stock")
+            core.note(
+                "cancelled", f"{counted(sum(short.values()), 'unit')} cancelled: not in stock"
+            )
             return
         lines = self._plan_lines(short)
         state.book.move_all(lines, Bucket.OPEN, Bucket.BACKORDERED)
@@ -215,7 +218,9 @@ class Planning:
                 look_at=now + core.timings.backorder_look,
             )
         state.at_risk = True
-        core.note("backordered", f"{sum(short.values())} units wait for supply")
+        core.note(
+            "backordered", counted(sum(short.values()), "unit", "waits", "wait") + " for supply"
+        )
         task = BackorderTask(
             **core.written(),
             key=state.key_of("backorder", short.items()),
@@ -226,7 +231,7 @@ class Planning:
             ReserveActivities.backorder,
             task,
             type(None),
-            summary=f"Wait for supply of {sum(line.quantity for line in lines)} units",
+            summary=f"Wait for supply of {counted(sum(line.quantity for line in lines), 'unit')}",
         )
 
     def _plan_lines(self, units: dict[str, int]) -> tuple[PlanLine, ...]:
@@ -250,7 +255,7 @@ class Planning:
                 lines=self._plan_lines(units),
             ),
             Dropped,
-            summary=f"Wait no longer for {sum(units.values())} units",
+            summary=f"Wait no longer for {counted(sum(units.values()), 'unit')}",
         )
         for line_id, quantity in dropped.units.items():
             state.book.move(line_id, Bucket.BACKORDERED, target, quantity)
@@ -276,7 +281,7 @@ class Planning:
         found = _units(line for planned in plan.fulfillments for line in planned.lines)
         if found:
             await self.drop_backorder(dict(found), Bucket.OPEN)
-            core.note("routed", f"{found.total()} units that waited can be supplied now")
+            core.note("routed", f"{counted(found.total(), 'unit')} that waited can be supplied now")
         return True
 
     async def give_up_backorder(self) -> bool:
@@ -304,7 +309,9 @@ class Planning:
         core.withdraw("backorder")
         waiting = state.book.units(Bucket.BACKORDERED)
         dropped = await self.drop_backorder(waiting, Bucket.CANCELLED)
-        core.note("cancelled", f"{sum(dropped.values())} units cancelled: no supply in time")
+        core.note(
+            "cancelled", f"{counted(sum(dropped.values()), 'unit')} cancelled: no supply in time"
+        )
         if state.backorder is not None:
             # The rest was granted at the last moment; its grant will end this wait.
             state.backorder.until = workflow.now() + core.timings.backorder

@@ -256,7 +256,7 @@ async def test_a_cancel_that_crosses_a_grant_cancels_what_was_granted(world: Wor
         )
     assert [grant.quantity for grant in grants] == [2]
     await world.cancel(order)
-    await world.answer(order, "2 units to be cancelled once their supply is reserved")
+    await world.answer(order, "2 units to be cancelled once supply is reserved")
     await order.signal(
         "supply_granted",
         {"request_id": grants[0].reservation_id, "reservation_id": grants[0].reservation_id},

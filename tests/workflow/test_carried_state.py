@@ -45,7 +45,7 @@ def busy_state() -> OrderState:
     state.holds = [Hold(hold_id="h-1", type="fraud", owner="support", expires_at=NOON)]
     state.approval = AskedApproval(position=1, asked_at=NOON, voters=["mia"])
     state.backorder = WaitingBackorder(since=NOON, until=NOON, look_at=NOON)
-    state.answers = {"c-1": Answer(request_id="c-1", done=True, text="1 units cancelled")}
+    state.answers = {"c-1": Answer(request_id="c-1", done=True, text="1 unit cancelled")}
     state.exclusions = [Exclusion(node_id="dc-2", sku="TEA", reason="rejected")]
     plan = Plan(decision_id="W-1-d2", plan_version=2)
     state.pending = {2: PendingPlan(plan=plan, reservation_id="W-1-r2", release_at=NOON)}

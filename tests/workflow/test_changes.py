@@ -473,7 +473,7 @@ async def test_a_product_cannot_change_once_it_is_released(world: World) -> None
     # when
     await amend(world, 2, 0, lines=[{"line_id": "1", "sku": "CUP", "quantity": 2}])
     # then
-    await world.answer(order, "line 1: 2 units of TEA stay, they were released")
+    await world.answer(order, "line 1: 2 units of TEA released already: not changed")
     await world.ship_and_deliver("W-1-1")
     assert await world.result(order) == ("completed", 2, 0)
     assert world.sellable("CUP") == {"dc-1": 5}
@@ -492,7 +492,7 @@ async def test_units_that_have_left_stay_in_the_order(world: World) -> None:
     # when
     await amend(world, 2, 1)
     # then
-    await world.answer(order, "line 1: 1 units have left and stay")
+    await world.answer(order, "line 1: 1 unit has left and stays")
     await world.carrier_says("W-1-1", "delivered")
     assert await world.result(order) == ("completed", 2, 0)
     world.nothing_is_astray()
@@ -543,7 +543,7 @@ async def test_a_changed_order_takes_less_before_release(world: World) -> None:
     order = await world.reserved(document())
     # when
     await amend(world, 2, 1)
-    await world.answer(order, "1 units cancelled (changed order)")
+    await world.answer(order, "1 unit cancelled (changed order)")
     await world.skip(minutes=31)
     await world.until_fulfillment("W-1-1", "acknowledged")
     await world.ship_and_deliver("W-1-1")

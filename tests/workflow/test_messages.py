@@ -42,7 +42,7 @@ async def test_an_update_is_answered_and_a_repeat_of_it_gets_the_first_answer(
     again = await order.execute_update(OrderWorkflow.cancel_and_answer, cancel, id="c-1")
     other = await order.execute_update(OrderWorkflow.cancel_and_answer, cancel, id="another id")
     # then
-    assert (first.done, first.text) == (True, "1 units cancelled")
+    assert (first.done, first.text) == (True, "1 unit cancelled")
     assert first == again == other
     assert world.quantities() == {"1": {"cancelled": 1, "reserved": 1}}
     assert world.sellable() == {"dc-1": 4}

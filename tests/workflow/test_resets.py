@@ -52,14 +52,14 @@ async def test_a_reset_order_frees_what_it_is_asked_to_in_another_order(dev_worl
     world.stock(dc_1__TEA=5, dc_1__CUP=5)
     order = await world.reserved(document(lines=TWO_LINES))
     await world.cancel(order, "c-1", {"1": 1})
-    await world.answer(order, "1 units cancelled")
+    await world.answer(order, "1 unit cancelled")
     await world.until(lambda: world.sellable("TEA") == {"dc-1": 4}, "it is freed")
     # when: it is reset to before that, and now asked for line 2 first
     await reset_to_before(world, order, "cancel")
     await world.cancel(order, "c-2", {"2": 2})
     await world.until(lambda: world.sellable("CUP") == {"dc-1": 4}, "they are freed")
     await world.cancel(order, "c-3", {"1": 1})
-    await world.answer(order, "1 units cancelled")
+    await world.answer(order, "1 unit cancelled")
     # then
     await world.until(lambda: world.quantities()["1"] == {"reserved": 1, "cancelled": 1}, "shown")
     assert world.quantities()["2"] == {"reserved": 1, "cancelled": 2}

@@ -219,9 +219,11 @@ async def test_a_late_vote_is_refused_at_once_and_kept_with_its_reason(
             votes = {vote.request_id: vote for vote in approvals.votes(session, "W-1")}
 
     assert counted.status_code == 200
-    assert counted.json()["answer"] == "Level 1: approve by a manager"
+    assert counted.json()["answer"] == "Level 1: approved by a manager"
     assert without_role.status_code == 409
-    assert without_role.json()["detail"].startswith("Level 2: approve by a clerk does not count: ")
+    assert without_role.json()["detail"].startswith(
+        "Level 2: approved by a clerk, which does not count: "
+    )
     assert late.status_code == 409
     assert late.json()["detail"] == "level 2 is waited for, not 1"
     assert len(votes) == 3
@@ -248,8 +250,8 @@ async def test_who_approved_one_level_is_told_at_once_that_another_must_decide_t
 
     assert (first.status_code, refused.status_code, other.status_code) == (200, 409, 200)
     assert refused.json()["detail"] == (
-        "Level 2: approve by a director does not count: has voted on level 1; another person must"
-        " decide level 2"
+        "Level 2: approved by a director, which does not count: has voted on level 1; another"
+        " person must decide level 2"
     )
     assert still_waiting == [2]
 
