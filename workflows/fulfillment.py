@@ -35,6 +35,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.give_back import GiveBackActivities, GiveBackTask, GivenBack
     from activities.recording import FulfillmentRecord
     from activities.ship import Labelled, ShipActivities, ShipTask
+    from domain.counting import counted
     from domain.events import CarrierEvent, NodeEvent, ShortReason
     from domain.fulfillment_actions import (
         apply_cancel,
@@ -53,7 +54,7 @@ SUSPECT = {ShortReason.NOT_FOUND.value, ShortReason.DAMAGED.value}
 
 LATE = "not delivered in time"
 CANCEL_REACHES_A_LABEL = 5
-"""The behavior from which a cancel or a new address is obeyed while the carrier is away, or a person
+"""The behavior from which a cancel or a new address is obeyed while the carrier is away or a person
 is asked about labels; before, it waited for them."""
 
 
@@ -176,7 +177,7 @@ class FulfillmentWorkflow:
         ]
         why = ", ".join(sorted(set(reasons))) or core.state.status.value
         total = sum(unit.quantity for unit in units)
-        core.note("gave_back", f"{total} units not sent: {why}")
+        core.note("gave_back", f"{counted(total, 'unit')} not sent: {why}")
         task = GiveBackTask(
             **core.written(tell=True),
             fulfillment_id=core.fulfillment_id,
@@ -190,7 +191,7 @@ class FulfillmentWorkflow:
             GiveBackActivities.give_back,
             task,
             type(None),
-            summary=f"Give back {total} units: {why}"[:190],
+            summary=f"Give back {counted(total, 'unit')}: {why}"[:190],
         )
         kept = {package.package_id for package in core.state.packages}
         await self._node.void(tuple(x for x in before.packages if x.package_id not in kept))
@@ -203,7 +204,7 @@ class FulfillmentWorkflow:
         carrier, packages = core.start.carrier_connection_id, core.state.unlabelled
         if carrier is None or not packages or core.holds or self._node.labels_given_up:
             return False
-        core.note("labelled", f"{len(packages)} packages labelled")
+        core.note("labelled", f"{counted(len(packages), 'package')} labelled")
         task = ShipTask(
             **core.written(),
             order=core.start.order,
@@ -217,7 +218,7 @@ class FulfillmentWorkflow:
                 ShipActivities.ship,
                 task,
                 Labelled,
-                summary=f"Rate-shop and label {len(packages)} packages",
+                summary=f"Rate-shop and label {counted(len(packages), 'package')}",
                 queue=f"doms-carrier-{carrier}",
                 choices=(Choice.RETRY, Choice.REROUTE, Choice.CANCEL),
                 within=OUTSIDE_TIMEOUT * len(packages),
@@ -241,7 +242,7 @@ class FulfillmentWorkflow:
     async def _hand_over(self, fact: Fact, effects: Effects) -> None:
         core = self._core
         units = sum(quantity for _, quantity in effects.handed_over_lines)
-        core.note("shipped", f"{units} units handed over")
+        core.note("shipped", f"{counted(units, 'unit')} handed over")
         task = HandOverTask(
             **core.written(tell=not core.state.is_closed),
             fulfillment_id=core.fulfillment_id,
@@ -256,7 +257,7 @@ class FulfillmentWorkflow:
             DeliverActivities.hand_over,
             task,
             type(None),
-            summary=f"Hand over {units} units: their stock leaves the books",
+            summary=f"Hand over {counted(units, 'unit')}: stock leaves the books",
             is_stage=False,
         )
 
