@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 
 from config.settings import Settings
+from domain.counting import counted
 from domain.errors import UnknownReferenceError
 from domain.events import CarrierEvent, CarrierStatus, NodeEvent, NodeEventType
 from domain.fulfillments import ON_THE_WAY
@@ -239,8 +240,9 @@ class Preparer:
         groups = [group_facts(group).place for group in order.ship_groups]
         units = sum(line.quantity for line in order.lines)
         summary = (
-            f"{order.order_type} {order.channel}/{order.brand}: {len(order.lines)} lines,"
-            f" {units} units to {', '.join(dict.fromkeys(groups))}"
+            f"{order.order_type} {order.channel}/{order.brand}:"
+            f" {counted(len(order.lines), 'line')}, {counted(units, 'unit')}"
+            f" to {', '.join(dict.fromkeys(groups))}"
         )
         return Start(
             workflow_id=workflow_of(order.order_id),

@@ -141,7 +141,7 @@ async def test_an_accepted_order_is_started_with_its_pins_and_attributes(
         "OrderValue": 39.8,
     }
     summary, details = await described.static_summary(), await described.static_details()
-    assert summary == "b2c web/default: 1 lines, 2 units to US-NY 100"
+    assert summary == "b2c web/default: 1 line, 2 units to US-NY 100"
     assert details is not None
     assert "2 x TEE" in details
     assert "Ada" not in details
