@@ -85,8 +85,8 @@ async def test_a_webhook_to_no_known_connection_is_not_found(
         (json.dumps({**EVENT, "type": "order.eaten"}), "type: 'order.eaten' is not known here"),
         (
             json.dumps({**EVENT, "reference": "a/b"}),
-            "reference: must be 1 to 96 letters, digits, '.', '_' or '-', beginning with a letter or"
-            " digit",
+            "reference: must be 1 to 96 letters, digits, '.', '_' or '-', beginning with a letter"
+            " or digit",
         ),
     ],
 )
