@@ -356,8 +356,8 @@ def test_the_totals_are_the_sum_of_all_orders_pages(engine: Engine) -> None:
             fulfillments.record_fulfillment(session, view, NOW)
     with transaction(engine) as session:
         ended = {"1": LineQuantities(ordered=3, shipped=1, delivered=2)}
-        view = a_view(2, "W-2", lines=ended, stage=Stage.COMPLETED, closed=True)
-        order_recording.record_order(session, view, NOW)
+        completed = a_view(2, "W-2", lines=ended, stage=Stage.COMPLETED, closed=True)
+        order_recording.record_order(session, completed, NOW)
     pages = [page(engine, order_id).lines[0].quantities.model_dump() for order_id in asked]
     total = {name: sum(one[name] for one in pages) for name in LineQuantities.model_fields}
     assert total_units(engine) == total

@@ -28,7 +28,7 @@ from domain.routing.facts import facts_of, snapshot_id, snapshot_of
 from domain.routing.milp import Answer, Model
 from domain.routing.partition import Partition
 from domain.routing.policy import RoutingPolicy
-from domain.routing.solve import decide, decide_batch, policy_id, warm
+from domain.routing.solve import decide, decide_batch, decide_on, policy_id, warm
 from tests.unit.domain.builders import (
     EXPRESS,
     HERE,
@@ -195,8 +195,10 @@ def test_only_nodes_of_the_sourcing_groups_serve() -> None:
         DistributionGroup(group_id="other", nodes=("N9",)),
     )
     rules = policy(sourcing_groups=("one", "other"), sourced_from=groups)
-    for facts in (two_nodes(), two_nodes()):
-        assert sent(plan_of(decide(request(line("1", "A")), facts, rules))) == {"N2": {"1": 1}}
+    facts = facts_of(two_nodes())
+    for _ in range(2):
+        decision = decide_on(request(line("1", "A")), facts, rules)
+        assert sent(plan_of(decision)) == {"N2": {"1": 1}}
 
 
 def test_a_product_masked_at_a_node_is_not_taken_there() -> None:

@@ -182,7 +182,7 @@ def test_the_rules_in_the_documentation_are_rules() -> None:
     indented = page.split("## Rules")[1].split("    name: spring")[1].split("\n\n")[0]
     document = yaml.safe_load(dedent("    name: spring" + indented))
     rules = StockRules.model_validate(document)
-    shoes = a_place(category="shoes", sold_units=70)
+    shoes = a_place(category="footwear", sold_units=70)
     assert safety_stock(rules, shoes) == 2
     assert safety_stock(rules, a_place(sold_units=70)) == 15
     assert protection_levels(rules, a_place(), 21) == {"vip": 4, "marketplace": 3}
