@@ -51,7 +51,7 @@ class Vendor(Generic[Client]):
     verify: Verify
     translate: Translate
     is_polled: bool = False
-    """Whether parcels, or a node's work, are asked for now and again: webhooks get lost,
-    or there are none."""
+    """Whether parcels, or a node's work, are asked for at intervals: webhooks get lost, or there
+    are none."""
     tells_stock: bool = False
-    """Whether the client is a StockSource, whose stock is read now and again."""
+    """Whether the client is a StockSource, whose stock is read at intervals."""

@@ -57,6 +57,13 @@ Connect = Callable[[], Awaitable[Client]]
 
 RESTART_SECONDS = 1.0
 
+Lifespan = Callable[[FastAPI], Any]
+_PAGES = (
+    *(orders, commands, nodes, promises, inventory, reservations),
+    *(webhooks, decisions, reports, policies, tracking, labels),
+)
+"""What is served under `/v1`."""
+
 
 def utc_now() -> datetime:
     """The time now."""
@@ -105,32 +112,25 @@ def create_app(
         learned=LearnedReader(engine).current,
         heard_of=lambda connection_id, news: _tell(polls, connection_id, news),
     )
+    app = _application(_lifespan(services, dispatcher, wakeup, polls, connect))
+    app.state.services = services
+    return app
+
+
+def _application(lifespan: Lifespan) -> FastAPI:
+    """The pages and their errors, without anything behind them."""
     app = FastAPI(
         title="doms",
         version="1",
         description="Distributed order management: orders, promises, stock and node work.",
         docs_url=None,
         redoc_url=None,
-        lifespan=_lifespan(services, dispatcher, wakeup, polls, connect),
+        lifespan=lifespan,
     )
-    app.state.services = services
     app.add_middleware(RequestMetrics)
     install_problem_handlers(app)
     install_docs(app)
-    for module in (
-        orders,
-        commands,
-        nodes,
-        promises,
-        inventory,
-        reservations,
-        webhooks,
-        decisions,
-        reports,
-        policies,
-        tracking,
-        labels,
-    ):
+    for module in _PAGES:
         app.include_router(module.router, prefix="/v1")
     app.include_router(operations.router)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
@@ -140,9 +140,6 @@ def create_app(
 def _tell(polls: Polls, connection_id: str, news: News) -> None:
     for poll in polls:
         poll.heard_of(connection_id, news)
-
-
-Lifespan = Callable[[FastAPI], Any]
 
 
 def _lifespan(

@@ -97,7 +97,7 @@ def test_orders_accepted_while_temporal_is_away_are_started_once_it_is_back(
     with machine.away("temporal"):
         doms.accept(*documents)
         assert [doms.submit(document).status_code for document in documents] == [200] * 6
-        wait_for(lambda: not claimed(doms), "the dispatcher has given up for now")
+        wait_for(lambda: not claimed(doms), "the dispatcher waits for Temporal")
         assert {doms.page(order_id)["stage"] for order_id in ids} == {"received"}
         machine.kill("api")
     # then

@@ -19,7 +19,7 @@ URL = "http://doms.test"
 
 
 class FakeApi:
-    """Accepts orders once, refuses those whose currency is XXX, and can be away for some calls."""
+    """Accepts orders once, refuses those whose currency is ZZZ, and can be away for some calls."""
 
     def __init__(self) -> None:
         self.orders: dict[str, Any] = {}
@@ -45,8 +45,8 @@ class FakeApi:
     def _take(self, document: dict[str, Any]) -> httpx.Response:
         order_id = document["order_id"]
         self.posted.append(order_id)
-        if document.get("currency") == "XXX":
-            errors = [{"path": "currency", "message": "'XXX' is no currency"}]
+        if document.get("currency") == "ZZZ":
+            errors = [{"path": "currency", "message": "'ZZZ' is no currency"}]
             return httpx.Response(422, json={"detail": "1 error", "errors": errors})
         if order_id in self.orders and self.orders[order_id] != document:
             return httpx.Response(409, json={"detail": "another document has this version"})
@@ -110,7 +110,7 @@ async def test_what_is_refused_is_told_line_by_line_and_holds_up_nothing(
     orders = [
         order(1),
         LoadedOrder(2, error="broken JSON"),
-        order(3, currency="XXX"),
+        order(3, currency="ZZZ"),
         LoadedOrder(4, document={"order_id": "W-1", "brand": "other"}),
         order(5),
     ]
@@ -120,14 +120,14 @@ async def test_what_is_refused_is_told_line_by_line_and_holds_up_nothing(
     assert done.accepted == 2
     assert done.refused == [
         Refusal(2, None, (("", "broken JSON"),)),
-        Refusal(3, "W-3", (("currency", "'XXX' is no currency"),)),
+        Refusal(3, "W-3", (("currency", "'ZZZ' is no currency"),)),
         Refusal(4, "W-1", (("", "another document has this version"),)),
     ]
-    assert list(done.refused[1].lines()) == ["line 3 (W-3): currency: 'XXX' is no currency"]
+    assert list(done.refused[1].lines()) == ["line 3 (W-3): currency: 'ZZZ' is no currency"]
     assert done.refused[1].as_json() == {
         "line": 3,
         "order_id": "W-3",
-        "errors": [{"path": "currency", "message": "'XXX' is no currency"}],
+        "errors": [{"path": "currency", "message": "'ZZZ' is no currency"}],
     }
 
 
