@@ -26,8 +26,6 @@ with workflow.unsafe.imports_passed_through():
 
 SILENT = "silent"
 ASKS_BEFORE_GIVING_UP = "asks-the-node-before-giving-up"
-EARLY_REPORTS = 5
-"""The behavior from which a report that was quicker than the node's answer keeps its own wait."""
 
 
 @dataclass(frozen=True)
@@ -126,8 +124,6 @@ class NodeWork:
             return True
         core.state = core.state.model_copy(update={"ships_itself": handed.ships_itself})
         now = workflow.now()
-        if core.behavior >= EARLY_REPORTS and core.state.status is not FulfillmentStatus.RELEASED:
-            return True
         if handed.acknowledged:
             core.waits = [Deadline(now + core.timings.pick, "the node to pick")]
             self._hear(NodeEventType.ACKNOWLEDGED, "accepted")

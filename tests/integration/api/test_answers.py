@@ -164,6 +164,7 @@ async def test_an_answer_to_a_parked_fulfillment_is_told_what_became_of_it(
         await submit(whole, "reserved")
         order = release_fulfillment(filled)
         child = await start_fulfillment(server, order)
+        await until_at_the_node(child)
         handed_over = NodeEvent(
             event_id="E-1",
             fulfillment_id="W-1-1",
@@ -195,6 +196,16 @@ async def start_fulfillment(server: TemporalServer, order: FulfillmentOrder) -> 
         id=f"fulfillment-{order.fulfillment_id}",
         task_queue=settings.orders_task_queue,
     )
+
+
+async def until_at_the_node(child: Any) -> None:
+    """Wait until the node has the work: no node reports on what it was not given."""
+    async with asyncio.timeout(20):
+        while True:
+            report = await child.query(FulfillmentWorkflow.status)
+            if "the node to accept" in report.details:
+                return
+            await asyncio.sleep(0.02)
 
 
 def _parked_at(engine: Engine) -> str | None:
