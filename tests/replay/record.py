@@ -15,12 +15,13 @@ from typing import Any
 from domain.events import LineFact, ShortReason
 from domain.fulfillments import Package, PackageLine
 from domain.orders import Order
+from domain.stages import Choice
 from integrations.node_system import CancelReplyOutcome
 from store.engine import migrate, open_engine
 from tests.workflow.early_promise import promise_one_day_early
 from tests.workflow.server import development_server, time_skipping_server, world_on
 from tests.workflow.world import World, document
-from workflows.messages import Amend, PlaceHold, ReleaseHold, Vote
+from workflows.messages import Amend, PlaceHold, ReleaseHold, Resume, Vote
 
 HISTORIES = Path(__file__).parent / "histories"
 TWO_LINES = [
@@ -487,6 +488,23 @@ async def cancelled_in_an_outage(world: World) -> None:
     await world.result(order)
 
 
+async def answered_by_update(world: World) -> None:
+    """The carrier refuses a label; a person answers, and is told what became of it."""
+    world.prepare()
+    world.stock(dc_1__TEA=5)
+    world.carrier.refusal = "no service to this postal code"
+    order = await world.at_node(document())
+    await world.node_says("W-1-1", "packed")
+    park_id = await world.until_asked("W-1-1", "ship")
+    world.carrier.refusal = None
+    resume = Resume(request_id="r-1", park_id=park_id, choice=Choice.RETRY)
+    await world.child("W-1-1").execute_update("resume_and_answer", resume)
+    await world.until_label("W-1-1")
+    await world.node_says("W-1-1", "handed_over")
+    await world.carrier_says("W-1-1", "delivered")
+    await world.result(order)
+
+
 async def unpaid_again(world: World) -> None:
     """A new version's payment is pending: held until it is paid."""
     world.prepare()
@@ -540,6 +558,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     late,
     cancelled_while_parked,
     cancelled_in_an_outage,
+    answered_by_update,
     unpaid_again,
 )
 
