@@ -224,8 +224,15 @@ class Fakes:
         return self.systems[connection.connection_id]
 
 
+def zone_where_it_is_morning(now: datetime) -> str:
+    """A zone where it is about nine: plans may be released for hours, whenever tests run."""
+    ahead = (9 - now.astimezone(UTC).hour + 12) % 24 - 12
+    return f"Etc/GMT{-ahead:+d}"
+
+
 def sample_network() -> Network:
     """A DC, two stores (one without a system), a 3PL."""
+    time_zone = zone_where_it_is_morning(datetime.now(UTC))
     connections = (
         Connection(connection_id="wms", kind=ConnectionClass.WMS, vendor="fake"),
         Connection(connection_id="pos", kind=ConnectionClass.POS, vendor="fake"),
@@ -246,7 +253,7 @@ def sample_network() -> Network:
             node_id=node_id,
             kind=kind,
             place=Place(latitude=37.7, longitude=longitude, region="CA", country="US"),
-            time_zone="America/Los_Angeles",
+            time_zone=time_zone,
             hours=ALWAYS_OPEN,
             processing_minutes=0,
             services=("ground",),
