@@ -63,12 +63,26 @@ def claim(
     row = {"key": key, "kind": kind, "at": now, "result": result, "content": said}
     if changed(session, _CLAIM, row):
         return Claim(is_new=True)
-    first = session.execute(_READ, {"key": key}).one()
+    return Claim(is_new=False, result=_first(session, key, kind, said))
+
+
+def earlier(session: Session, key: str, kind: str, *, content: Any) -> Any:
+    """What the first call of that key answered; None where there was none.
+
+    Raises ConflictError as `claim` does.
+    """
+    return _first(session, key, kind, content_hash(content))
+
+
+def _first(session: Session, key: str, kind: str, said: str | None) -> Any:
+    first = session.execute(_READ, {"key": key}).one_or_none()
+    if first is None:
+        return None
     if first.kind != kind:
         raise used_for_another(key, first.kind, kind)
     if said is not None and first.content is not None and first.content != said:
         raise used_for_another(key, kind, kind)
-    return Claim(is_new=False, result=first.result)
+    return first.result
 
 
 def used_for_another(key: str, first: str, now: str) -> ConflictError:

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from domain.money import CurrencyCode
 from domain.orders import Address, Method, OrderType, ServiceLevel
 from domain.routing.decision import Purpose
-from domain.values import Id, Model, PositiveMoney, Quantity, Text, UtcTime
+from domain.values import DerivedId, Id, Model, PositiveMoney, Quantity, Text, UtcTime
 
 MOST_ITEMS = 1_000
 MOST_STORES = 20
@@ -45,10 +45,15 @@ class PromiseGroup(Model):
 
 
 class HoldBody(Model):
-    """Keep an option's units for the shopper: for so many seconds, of the chosen one by default."""
+    """Keep an option's units for the shopper: for so many seconds, of the chosen one by default.
+
+    With a `reservation_id` of the caller's own, the same checkout sent again is answered as the
+    first and holds nothing more.
+    """
 
     expires_in: Annotated[int, Field(strict=True, ge=1, le=LONGEST_HOLD_SECONDS)] = 900
     option_id: Text = ""
+    reservation_id: DerivedId | None = None
 
 
 class PromiseBody(Model):

@@ -7,38 +7,31 @@ checkout, a scope whose policy was not asked for yet, and the check of an API ke
 
 import asyncio
 from collections.abc import Mapping
-from datetime import timedelta
 from decimal import Decimal
 from typing import Any
-from uuid import uuid4
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic import ValidationError
 from pydantic_core import to_json
 
-from domain.errors import ShortageError
 from domain.learned_dates import option_confidence
 from domain.routing.decision import Exclusion, Option, PlannedShipment, Purpose
 from domain.routing.policy import RoutingPolicy
 from domain.values import MICROS
 from starter import promising
+from starter.api import promise_holds
 from starter.api.context import Services, body_as, json_body, read_body, services_of
-from starter.api.problems import FieldError, InvalidDocumentError
 from starter.api.promise_body import HoldBody, PromiseBody
 from starter.auth import ANALYST, INTAKE, OPERATIONS, SUPPORT, Caller, require
 from starter.promise_lines import asked_of
 from starter.promising import Offer, Promise
-from store import decisions, holds
-from store.engine import transaction
-from store.holds import CartHold, HoldItem
+from store.holds import CartHold
 
 router = APIRouter(tags=["promises"])
 
 _QUICK_ITEMS = 200
 """Longer requests are decided in a thread, so that others are answered meanwhile."""
-_TRIES = 5
-_REFUSED = "had fewer units a moment ago"
 
 
 @router.post("/promises", openapi_extra=json_body(PromiseBody))
@@ -57,7 +50,7 @@ async def promise(request: Request) -> Response:
     made = _decide(services, body, known, ())
     if body.purpose is Purpose.CHECKOUT or not services.records.put(made):
         await asyncio.to_thread(services.records.write, [made])
-    return _response(services, made, None)
+    return _response(made, _answer(services, made, None))
 
 
 async def _caller(request: Request, services: Services) -> Caller:
@@ -96,69 +89,34 @@ def _promise_from_database(services: Services, body: PromiseBody) -> Response:
     scope = (body.brand, body.region, body.order_type.value, body.channel)
     known = services.following.policy(scope)
     if body.hold is not None:
-        made, held = _hold(services, body, body.hold, known)
-        return _response(services, made, held)
+        return _checkout(services, body, body.hold, known)
     made = _decide(services, body, known, ())
     if body.purpose is Purpose.CHECKOUT or not services.records.put(made):
         services.records.write([made])
-    return _response(services, made, None)
+    return _response(made, _answer(services, made, None))
 
 
-def _hold(
+def _checkout(
     services: Services, body: PromiseBody, wish: HoldBody, known: tuple[str, RoutingPolicy]
-) -> tuple[Promise, CartHold]:
-    """Decide and hold; what the database refuses is left out and decided again.
-
-    Raises ShortageError when that goes on, InvalidDocumentError when there is no such option.
-    """
-    refused: tuple[Exclusion, ...] = ()
-    for tries_left in range(_TRIES - 1, -1, -1):
-        made = _decide(services, body, known, refused)
-        offer = made.offer(wish.option_id)
-        if offer is None or offer.option.missing:
-            raise InvalidDocumentError([FieldError("hold.option_id", _why_not(made, offer, wish))])
-        rows = services.records.rows([made])
-        try:
-            with transaction(services.engine) as session:
-                decisions.save_packed(session, rows)
-                return made, holds.hold(
-                    session,
-                    f"cart-{uuid4().hex}",
-                    _items(offer),
-                    lasting=timedelta(seconds=wish.expires_in),
-                    now=made.now,
-                    channel=body.channel,
-                )
-        except ShortageError as shortage:
-            if not tries_left:
-                raise
-            services.following.refuse(shortage.short)
-            refused += tuple(
-                Exclusion(node_id=node_id, sku=sku, reason=_REFUSED)
-                for node_id, sku in shortage.short
-            )
-    raise AssertionError
+) -> Response:
+    made, answer = promise_holds.hold(
+        services,
+        body,
+        wish,
+        lambda refused: _decide(services, body, known, refused),
+        lambda made, held: _answer(services, made, held),
+    )
+    return _response(made, answer)
 
 
-def _why_not(made: Promise, offer: Offer | None, wish: HoldBody) -> str:
-    whole = [x.option_id for x in made.offers if not x.option.missing]
-    instead = f"; there is {', '.join(whole)}" if whole else "; no option has all units"
-    if offer is not None:
-        return f"'{offer.option_id}' lacks units: nothing is held{instead}"
-    return f"no option '{wish.option_id}'{instead}" if wish.option_id else "nothing can be offered"
+def _response(made: Promise | None, answer: dict[str, Any]) -> Response:
+    # https://www.w3.org/TR/server-timing/: what of the answer's time the kernel took.
+    kernel_seconds = 0.0 if made is None else made.kernel_seconds
+    timing = {"Server-Timing": f"kernel;dur={1000 * kernel_seconds:.3f}"}
+    return Response(to_json(answer), media_type="application/json", headers=timing)
 
 
-def _items(offer: Offer) -> list[HoldItem]:
-    return [
-        HoldItem(
-            line_id=line.line_id, node_id=shipment.node_id, sku=line.sku, quantity=line.quantity
-        )
-        for shipment in offer.option.shipments
-        for line in shipment.assignments
-    ]
-
-
-def _response(services: Services, made: Promise, held: CartHold | None) -> Response:
+def _answer(services: Services, made: Promise, held: CartHold | None) -> dict[str, Any]:
     main = made.decided[0]
     answer: dict[str, Any] = {
         "promise_id": made.promise_id,
@@ -174,9 +132,7 @@ def _response(services: Services, made: Promise, held: CartHold | None) -> Respo
     }
     if held is not None:
         answer["hold"] = {"reservation_id": held.hold_id, "expires_at": held.expires_at}
-    # https://www.w3.org/TR/server-timing/: what of the answer's time the kernel took.
-    timing = {"Server-Timing": f"kernel;dur={1000 * made.kernel_seconds:.3f}"}
-    return Response(to_json(answer), media_type="application/json", headers=timing)
+    return answer
 
 
 def _with_confidence(

@@ -80,9 +80,14 @@ def shops(filled: Engine) -> Engine:
     return filled
 
 
+QUESTION: dict[str, Any] = {
+    "items": [{"sku": "TEE", "quantity": 2}],
+    "destination": MANHATTAN,
+}
+
+
 async def ask(api: httpx.AsyncClient, **body: Any) -> dict[str, Any]:
-    asked = {"items": [{"sku": "TEE", "quantity": 2}], "destination": MANHATTAN, **body}
-    answer = await api.post("/v1/promises", json=asked)
+    answer = await api.post("/v1/promises", json={**QUESTION, **body})
     assert answer.status_code == 200, answer.text
     found: dict[str, Any] = answer.json()
     return found
@@ -282,6 +287,68 @@ async def test_checkout_holds_the_units_of_the_chosen_option(
     assert [(x.node_id, x.sku, x.quantity) for x in held.lines] == [("store-mid", "TEE", 2)]
     assert held.expires_at == NOW + timedelta(seconds=600)
     assert sellable == 3
+
+
+CHECKOUT: dict[str, Any] = {
+    "purpose": "checkout",
+    "hold": {"expires_in": 600, "option_id": "pickup:store-mid", "reservation_id": "basket-7"},
+}
+
+
+async def test_a_checkout_sent_again_is_answered_as_the_first_and_holds_nothing_more(
+    api: httpx.AsyncClient, shops: Engine
+) -> None:
+    # given
+    first = await ask(api, **CHECKOUT)
+    # when
+    again = await ask(api, **CHECKOUT)
+    # then
+    assert again == first
+    assert first["hold"]["reservation_id"] == "basket-7"
+    assert sellable_at(shops, "store-mid") == 3
+
+
+async def test_a_checkout_sent_many_times_at_once_holds_once(
+    api: httpx.AsyncClient, shops: Engine
+) -> None:
+    # when
+    answers = await asyncio.gather(*(ask(api, **CHECKOUT) for _ in range(6)))
+    # then
+    assert all(answer == answers[0] for answer in answers)
+    assert sellable_at(shops, "store-mid") == 3
+
+
+async def test_a_checkout_of_other_items_under_the_same_reservation_is_refused(
+    api: httpx.AsyncClient, shops: Engine
+) -> None:
+    # given
+    await ask(api, **CHECKOUT)
+    other = {**QUESTION, **CHECKOUT, "items": [{"sku": "TEE", "quantity": 1}]}
+    # when
+    answer = await api.post("/v1/promises", json=other)
+    # then
+    assert answer.status_code == 409
+    assert "use a new one" in answer.json()["detail"]
+    assert sellable_at(shops, "store-mid") == 3
+
+
+async def test_a_checkout_whose_reservation_was_given_up_is_not_answered_as_if_it_held(
+    api: httpx.AsyncClient, shops: Engine
+) -> None:
+    # given
+    await ask(api, **CHECKOUT)
+    await api.delete("/v1/reservations/basket-7")
+    # when
+    answer = await api.post("/v1/promises", json={**QUESTION, **CHECKOUT})
+    # then
+    assert answer.status_code == 409
+    assert "make one under another id" in answer.json()["detail"]
+    assert sellable_at(shops, "store-mid") == 5
+
+
+def sellable_at(engine: Engine, node_id: str) -> int:
+    with reading(engine) as session:
+        return inventory.position(session, node_id, "TEE").sellable
 
 
 async def test_what_the_database_refuses_is_decided_again_without_it(
