@@ -3,28 +3,20 @@
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
 
-import yaml
 from pydantic import Field, TypeAdapter, ValidationError
 
-from config.wording import plain_words
+from config.policy_files import PolicyFile, load_policy
+from config.reading import ConfigError, describe, read_yaml
 from domain.catalogue import Product
-from domain.errors import FinalError
 from domain.money import CurrencyCode
 from domain.network import Network
-from domain.process_policy import ProcessPolicy
-from domain.routing.policy import RoutingPolicy
 from domain.values import Count, Id, Model, PositiveMoney
 
 SAMPLE = Path(__file__).parent / "sample"
 
 _PRODUCTS = TypeAdapter(tuple[Product, ...])
 _STOCK = TypeAdapter(dict[Id, dict[Id, Count]])
-
-
-class ConfigError(FinalError):
-    """A configuration file cannot be read; the message names file and field."""
 
 
 class ExchangeRates(Model):
@@ -47,18 +39,6 @@ class ExchangeRates(Model):
         }
 
 
-class PolicyFile(Model):
-    """A policy with what it is for; a process policy is active for its own order types."""
-
-    kind: Literal["routing", "process"]
-    policy: RoutingPolicy | ProcessPolicy
-
-    @property
-    def document(self) -> dict[str, Any]:
-        """The policy as plain JSON values, as it is published."""
-        return self.policy.model_dump(mode="json")
-
-
 class Stocking(Model):
     """Usable units counted at a node."""
 
@@ -74,33 +54,6 @@ class Sample(Model):
     products: tuple[Product, ...]
     stock: tuple[Stocking, ...]
     policies: tuple[PolicyFile, ...]
-
-
-def read_yaml(path: Path) -> Any:
-    """The file's content. Raises ConfigError when it is absent or no YAML."""
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError as error:
-        raise ConfigError(f"{path}: no such file") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from error
-    except yaml.YAMLError as error:
-        where = getattr(error, "problem_mark", None)
-        line = f" line {where.line + 1}" if where else ""
-        raise ConfigError(f"{path}:{line} no YAML: {getattr(error, 'problem', error)}") from error
-
-
-def mistakes(error: ValidationError) -> list[str]:
-    """Every mistake pydantic found, as `path: message`."""
-    return [
-        f"{'.'.join(str(part) for part in one['loc']) or 'document'}: {plain_words(one)}"
-        for one in error.errors()
-    ]
-
-
-def describe(error: ValidationError) -> str:
-    """Every mistake pydantic found, in one line."""
-    return "; ".join(mistakes(error))
 
 
 def load_network(path: Path = SAMPLE / "network.yaml") -> Network:
@@ -176,30 +129,6 @@ def load_exchange_rates(path: Path = SAMPLE / "exchange_rates.yaml") -> Exchange
         return ExchangeRates.model_validate(read_yaml(path))
     except ValidationError as error:
         raise ConfigError(f"{path}: {describe(error)}") from error
-
-
-def load_policy(path: Path, kind: str | None = None) -> PolicyFile:
-    """The policy in that file; its kind is told by its fields unless given.
-
-    Raises ConfigError with the field's path.
-    """
-    document = read_yaml(path)
-    if not isinstance(document, dict):
-        raise ConfigError(f"{path}: a policy is a mapping that starts with `name:`")
-    kind = kind or _kind_of(document)
-    try:
-        if kind == "routing":
-            return PolicyFile(kind="routing", policy=RoutingPolicy.model_validate(document))
-        if kind == "process":
-            return PolicyFile(kind="process", policy=ProcessPolicy.model_validate(document))
-    except ValidationError as error:
-        raise ConfigError(f"{path}: {describe(error)}") from error
-    raise ConfigError(f"{path}: a policy is 'routing' or 'process', not '{kind}'")
-
-
-def _kind_of(document: dict[str, Any]) -> str:
-    process_only = set(ProcessPolicy.model_fields) - set(RoutingPolicy.model_fields)
-    return "process" if process_only & set(document) else "routing"
 
 
 def load_sample(*, fast: bool = False) -> Sample:

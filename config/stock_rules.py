@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from config.samples import ConfigError, describe, read_yaml
+from config.reading import ConfigError, describe, read_yaml
 from domain.stock_rules import StockRules
 
 

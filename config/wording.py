@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 _ID = re.compile(r"^\^\[A-Za-z0-9\]\[A-Za-z0-9\._-\]\{0,(\d+)\}\$$")
+# A check of the whole model names the field itself, as `lines.0.ship_group: no such group`.
+_OWN_PATH = re.compile(r"^([a-z_]+(?:\.(?:\d+|[a-z_]+))*): (.+)$", re.DOTALL)
 _TIME = "2026-05-04T12:00:00Z"
 _FIXED = {
     "missing": "must be given",
@@ -58,6 +60,12 @@ def plain_words(error: Mapping[str, Any]) -> str:
         return message.removeprefix("Value error, ").removeprefix("Assertion failed, ")
     fitting = [name for name in _FIXED if kind == name or kind.startswith(f"{name}_")]
     return _FIXED[max(fitting, key=len)] if fitting else message
+
+
+def own_path(message: str) -> tuple[tuple[str, ...], str]:
+    """The field that a message of a whole model's check names itself, and the rest of it."""
+    found = _OWN_PATH.match(message)
+    return (tuple(found[1].split(".")), found[2]) if found else ((), message)
 
 
 def _shown(value: Any) -> str:

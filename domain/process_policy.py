@@ -42,31 +42,35 @@ class ApprovalRule(Model):
     escalate_to: Id | None = None
 
 
+Wait = Annotated[timedelta, Field(ge=timedelta(0))]
+"""How long something is waited for."""
+
+
 class Timings(Model):
     """Every wait's length. They come in the workflow's input: a test or demo can shorten them."""
 
-    remorse: timedelta = timedelta(minutes=30)
-    approval_reminder: timedelta = timedelta(hours=24)
-    approval_escalation: timedelta = timedelta(hours=72)
-    approval_expiry: timedelta = timedelta(days=14)
-    acknowledgement: timedelta = timedelta(hours=4)
+    remorse: Wait = timedelta(minutes=30)
+    approval_reminder: Wait = timedelta(hours=24)
+    approval_escalation: Wait = timedelta(hours=72)
+    approval_expiry: Wait = timedelta(days=14)
+    acknowledgement: Wait = timedelta(hours=4)
     """A node that has not answered by then is reminded, and asked to cancel after as long again."""
-    acknowledgement_by_people: timedelta | None = None
+    acknowledgement_by_people: Wait | None = None
     """The same where a node's people work in doms; None: as long as any other node."""
-    cancel_answer: timedelta = timedelta(hours=2)
+    cancel_answer: Wait = timedelta(hours=2)
     """How long a node may take to answer a cancel before a person is asked."""
-    pick: timedelta = timedelta(days=2)
-    delivery: timedelta = timedelta(days=21)
-    pickup_expiry: timedelta = timedelta(days=7)
-    backorder: timedelta = timedelta(days=30)
-    backorder_look: timedelta = timedelta(hours=1)
+    pick: Wait = timedelta(days=2)
+    delivery: Wait = timedelta(days=21)
+    pickup_expiry: Wait = timedelta(days=7)
+    backorder: Wait = timedelta(days=30)
+    backorder_look: Wait = timedelta(hours=1)
     """When a waiting order first looks whether stock that others gave back can serve it; after
     that, each time it has waited twice as long."""
-    backorder_answer: timedelta = timedelta(days=7)
-    cool_off: timedelta = timedelta(days=2)
-    vendor_retry_first: timedelta = timedelta(seconds=2)
-    vendor_retry_longest: timedelta = timedelta(minutes=5)
-    vendor_deadline: timedelta = timedelta(hours=24)
+    backorder_answer: Wait = timedelta(days=7)
+    cool_off: Wait = timedelta(days=2)
+    vendor_retry_first: Wait = timedelta(seconds=2)
+    vendor_retry_longest: Wait = timedelta(minutes=5)
+    vendor_deadline: Wait = timedelta(hours=24)
     """An outside call that has not succeeded by then is shown to a person."""
 
     @model_validator(mode="after")

@@ -72,7 +72,7 @@ def _line_of(error: Exception) -> str:
     from pydantic import ValidationError
     from pydantic_settings import SettingsError
 
-    from config.samples import describe, mistakes
+    from config.reading import describe, mistakes
     from domain.errors import DomsError
     from starter.commands.client import ApiError
 

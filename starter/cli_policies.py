@@ -30,14 +30,39 @@ def register(app: typer.Typer) -> None:
 
 @policy.command("check")
 def check_policy(
-    file: PolicyFileArgument, kind: KindOption = None, as_json: JsonOption = False
-) -> None:
-    """Check a policy file; nothing is sent."""
-    from config.samples import load_policy
+    file: PolicyFileArgument,
+    kind: KindOption = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Fail on a warning too.")] = False,
+    as_json: JsonOption = False,
+) -> int:
+    """Check a policy file; nothing is sent. Every mistake with its line and column.
 
-    loaded = load_policy(file, kind)
-    answer = {"kind": loaded.kind, "name": loaded.policy.name, "ok": True}
-    show(answer, as_json, lambda _: say(f"{file}: a valid {loaded.kind} policy"))
+    A warning is of what can never apply or contradicts; with it alone the check succeeds.
+    """
+    from config.policy_files import check_policy
+
+    checked = check_policy(file, kind)
+
+    def human(_: Any) -> None:
+        for mistake in checked.errors:
+            say(f"{file}:{mistake}")
+        for mistake in checked.warnings:
+            say(f"{file}:{mistake} (warning)")
+        if checked.policy is not None:
+            say(f"{file}: a valid {checked.kind} policy")
+
+    show(checked.as_json(), as_json, human)
+    return 1 if checked.errors or (strict and checked.warnings) else 0
+
+
+@policy.command("schema")
+def print_policy_schema(
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="routing or process.")],
+) -> None:
+    """Print the JSON schema of a policy document, for editors and other programs."""
+    from config.policy_files import policy_schema
+
+    print_json(policy_schema(kind))
 
 
 @policy.command("publish")
@@ -48,7 +73,7 @@ def publish_policy(
     as_json: JsonOption = False,
 ) -> None:
     """Publish a policy: keep it under a version that never changes. It is not active yet."""
-    from config.samples import load_policy
+    from config.policy_files import load_policy
 
     loaded = load_policy(file, kind)
     with connect(url) as api:

@@ -9,16 +9,9 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 
-from config.samples import (
-    SAMPLE,
-    ConfigError,
-    describe,
-    load_exchange_rates,
-    load_network,
-    load_policy,
-    load_products,
-    read_yaml,
-)
+from config.policy_files import load_policy
+from config.reading import ConfigError, describe, read_yaml
+from config.samples import SAMPLE, load_exchange_rates, load_network, load_products
 from domain.catalogue import Product
 from domain.network import Network
 from domain.orders import Order

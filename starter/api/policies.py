@@ -7,9 +7,8 @@ from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 
+from config.policy_files import POLICY_MODELS, policy_schema, policy_warnings
 from domain.orders import OrderType
-from domain.process_policy import ProcessPolicy
-from domain.routing.policy import RoutingPolicy
 from domain.values import Id, Model
 from starter.api.context import PathId, RawBody, TheCaller, TheServices, body_as, json_body
 from starter.api.problems import InvalidDocumentError, ProblemError, field_errors
@@ -45,12 +44,6 @@ class ScopeBody(Model):
     channel: Id | None = None
 
 
-_MODELS: dict[PolicyKind, type[RoutingPolicy] | type[ProcessPolicy]] = {
-    PolicyKind.ROUTING: RoutingPolicy,
-    PolicyKind.PROCESS: ProcessPolicy,
-}
-
-
 @router.get("")
 def list_policies(services: TheServices, caller: TheCaller) -> JSONResponse:
     """Every published version, and where it is active."""
@@ -58,6 +51,12 @@ def list_policies(services: TheServices, caller: TheCaller) -> JSONResponse:
     with reading(services.engine) as session:
         found = policies.list_policies(session)
     return JSONResponse({"policies": [policy.model_dump(mode="json") for policy in found]})
+
+
+@router.get("/schema/{kind}")
+def show_schema(kind: PolicyKind) -> JSONResponse:
+    """The JSON schema of a policy document."""
+    return JSONResponse(policy_schema(kind.value))
 
 
 @router.get("/{version}")
@@ -71,18 +70,22 @@ def show_policy(version: PathId, services: TheServices, caller: TheCaller) -> JS
 
 @router.post("", status_code=201, openapi_extra=json_body(PublishBody))
 def publish(raw: RawBody, services: TheServices, caller: TheCaller) -> JSONResponse:
-    """Keep a policy under its content's version; the same again gives the same version."""
+    """Keep a policy under its content's version; the same again gives the same version.
+
+    `warnings` are of what can never apply or contradicts.
+    """
     require(caller, OPERATIONS)
     body = body_as(PublishBody, raw)
     try:
-        policy = _MODELS[body.kind].model_validate(body.document)
+        policy = POLICY_MODELS[body.kind.value].model_validate(body.document)
     except ValidationError as error:
         raise InvalidDocumentError(field_errors(error)) from error
     with transaction(services.engine) as session:
         version = policies.publish(
             session, body.kind.value, policy.model_dump(mode="json"), services.clock()
         )
-    return JSONResponse({"version": version, "kind": body.kind.value}, 201)
+    warnings = [one.told for one in policy_warnings(policy)]
+    return JSONResponse({"version": version, "kind": body.kind.value, "warnings": warnings}, 201)
 
 
 @router.post("/{version}/activate", openapi_extra=json_body(ScopeBody))

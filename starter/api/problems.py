@@ -1,7 +1,6 @@
 """Errors as RFC 9457 problem details: what is wrong, where, and never a traceback."""
 
 import logging
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -14,7 +13,7 @@ from pydantic import ValidationError
 from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 
-from config.wording import plain_words
+from config.wording import own_path, plain_words
 from domain.errors import (
     ConflictError,
     DomsError,
@@ -69,8 +68,6 @@ def not_found(what: str) -> ProblemError:
     return ProblemError(404, what)
 
 
-# A check of the whole model names the field itself, as `lines.0.ship_group: no such group`.
-_OWN_PATH = re.compile(r"^([a-z_]+(?:\.(?:\d+|[a-z_]+))*): (.+)$", re.DOTALL)
 _NOISE = frozenset({"too_short", "missing"})
 
 
@@ -107,12 +104,8 @@ def _is_type(part: int | str) -> bool:
 
 
 def _field_error(loc: tuple[int | str, ...], message: str) -> FieldError:
-    path = ".".join(str(part) for part in loc)
-    own = _OWN_PATH.match(message)
-    if own:
-        path = f"{path}.{own.group(1)}" if path else own.group(1)
-        message = own.group(2)
-    return FieldError(path, message)
+    named, told = own_path(message)
+    return FieldError(".".join(str(part) for part in (*loc, *named)), told)
 
 
 def problem_response(problem: ProblemError) -> JSONResponse:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from config.samples import load_policy
+from config.policy_files import load_policy
 from domain.errors import FinalError
 from starter.cli_common import connect
 from starter.commands.client import path_of

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
-from config.samples import PolicyFile, Sample, load_exchange_rates
+from config.policy_files import PolicyFile
+from config.samples import Sample, load_exchange_rates
 from domain.network import Network
 from domain.orders import OrderType
 from domain.process_policy import ProcessPolicy

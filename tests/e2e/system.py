@@ -25,7 +25,8 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import History
 from temporalio.client import Client
 
-from config.samples import PolicyFile, Sample, load_sample
+from config.policy_files import PolicyFile
+from config.samples import Sample, load_sample
 from config.settings import Settings
 from domain.process_policy import ProcessPolicy
 from integrations.simulators.knobs import Knobs

@@ -157,3 +157,22 @@ async def test_a_recorded_decision_is_made_again_under_another_policy(
     assert changes["group 1 from store-1 by ground"] == (None, "1 of line 1")
     assert "store-1" in other.json()["explanation"]
     assert unknown.status_code == 404
+
+
+async def test_the_schema_of_policies_is_published(api: httpx.AsyncClient) -> None:
+    routing = await api.get("/v1/policies/schema/routing")
+    unknown = await api.get("/v1/policies/schema/other")
+
+    assert routing.json()["properties"]["shipment_cost"]["default"] == "1.50"
+    assert routing.json()["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    assert unknown.status_code == 422
+
+
+async def test_publishing_warns_of_what_can_never_apply(api: httpx.AsyncClient) -> None:
+    document = {"name": "a", "excluded_kinds": ["store"], "kind_cost": {"store": "2.00"}}
+
+    answer = await api.post("/v1/policies", json={"kind": "routing", "document": document})
+
+    assert answer.json()["warnings"] == [
+        "kind_cost.store: never counts: nodes of kind store are excluded"
+    ]

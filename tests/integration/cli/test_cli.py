@@ -731,12 +731,11 @@ def test_every_mistake_in_a_policy_is_told(
 
     assert main(["policy", "check", str(policy)]) == 1
 
-    told = capsys.readouterr().err.strip().removeprefix(f"doms: {policy}: ").split("; ")
-    assert sorted(told) == [
-        "approvals.0.level: must be at least 1",
-        "approvals.0.role: must be given",
-        "colour: unknown field",
-        "reroute_attempts: must be a whole number",
+    assert capsys.readouterr().out.splitlines() == [
+        f"{policy}:2:19: reroute_attempts: must be a whole number",
+        f"{policy}:3:1: colour: unknown field",
+        f"{policy}:4:13: approvals.0.role: must be given",
+        f"{policy}:4:21: approvals.0.level: must be at least 1",
     ]
 
 

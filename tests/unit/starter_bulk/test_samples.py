@@ -5,13 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from config.samples import (
-    ConfigError,
-    load_exchange_rates,
-    load_network,
-    load_policy,
-    load_sample,
-)
+from config.policy_files import load_policy
+from config.reading import ConfigError
+from config.samples import load_exchange_rates, load_network, load_sample
 from domain.network import NodeKind
 from domain.orders import Order
 from domain.process_policy import ProcessPolicy
@@ -97,7 +93,7 @@ def test_a_policys_kind_is_told_by_its_fields(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("name: [", "line 1"),
+        ("name: [", ":1:8: no YAML"),
         ("- a\n", "a policy is a mapping that starts with `name:`"),
         ("name: a\nshipment_cost: cheap\n", "shipment_cost: "),
         ("name: a\ntimings: {remorse: soon}\n", r"timings\.remorse: "),
