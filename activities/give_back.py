@@ -74,12 +74,13 @@ class GiveBackActivities:
         """Free the units in the store, set the cool-off, and record the fulfillment."""
         facts = [(unit.line_id, unit.quantity, unit.effect) for unit in task.units]
         with transaction(self._engine) as session:
-            reservations.free_released(session, task.fulfillment_id, facts, key=task.key, now=now())
+            # First the cool-off: what a node gives back must not go to the next order there.
             if task.cool_off_until is not None:
                 for sku in sorted({unit.sku for unit in task.units}):
                     reservations.cool_off(
                         session, task.node_id, sku, task.cool_off_until, task.reason
                     )
+            reservations.free_released(session, task.fulfillment_id, facts, key=task.key, now=now())
             write_fulfillment(session, task)
 
     @activity.defn(name="end_fulfillment", no_thread_cancel_exception=True)

@@ -9,6 +9,8 @@ from sqlalchemy.orm import Session
 from domain.routing.decision import Exclusion
 from domain.supply import Block
 from store.columns import changed, query, statement
+from store.granting import grant_at
+from store.ledger import Cause
 
 _PUT = statement(
     "INSERT INTO exclusions (sku, node_id, until, reason) VALUES (:sku, :node_id, :until, :reason)"
@@ -40,9 +42,13 @@ def exclude(
     session.execute(_PUT, row)
 
 
-def lift(session: Session, node_id: str, sku: str | None) -> bool:
-    """End an exclusion early; False when there was none."""
-    return bool(changed(session, _LIFT, {"sku": sku or "", "node_id": node_id}))
+def lift(session: Session, node_id: str, sku: str | None, now: datetime) -> bool:
+    """End an exclusion early; False when there was none. Orders that wait get what lies there."""
+    if not changed(session, _LIFT, {"sku": sku or "", "node_id": node_id}):
+        return False
+    cause = Cause(f"lift/{node_id}/{sku or ''}/{now.isoformat()}", now, "lift_exclusion")
+    grant_at(session, node_id, sku, cause)
+    return True
 
 
 def blocks_of(session: Session, skus: Iterable[str], now: datetime) -> list[Block]:

@@ -16,6 +16,13 @@ _WAITED_FOR = query(
     "backorders",
     lists=["skus"],
 )
+_WAITED_FOR_AT = query(
+    "SELECT DISTINCT p.sku FROM positions p JOIN backorders b ON b.sku = p.sku"
+    " WHERE p.node_id = :node_id AND b.quantity > 0 AND (:sku = '' OR p.sku = :sku)"
+    " ORDER BY p.sku",
+    "positions",
+    "backorders",
+)
 _SELLABLE = query(
     f"SELECT {SELLABLE} AS ats FROM positions"  # noqa: S608 (own names)
     " WHERE sku = :sku AND node_id = :node_id",
@@ -27,6 +34,8 @@ _QUEUE = (
     " AND EXISTS (SELECT 1 FROM nodes WHERE nodes.node_id = :node_id AND nodes.active)"
     " AND NOT EXISTS (SELECT 1 FROM exclusions e WHERE e.node_id = :node_id"
     " AND e.sku IN ('', :sku) AND (e.until IS NULL OR e.until > :until_now))"
+    " AND NOT EXISTS (SELECT 1 FROM cool_offs c WHERE c.node_id = :node_id"
+    " AND c.sku IN ('', :sku) AND c.until > :until_now)"
     # Bundles that lack another SKU here do not count for the limit: those behind them are served.
     " AND (bundle IS NULL OR NOT EXISTS (SELECT 1 FROM backorders o LEFT JOIN positions p"
     " ON p.sku = o.sku AND p.node_id = :node_id WHERE o.order_id = backorders.order_id"
@@ -35,9 +44,9 @@ _QUEUE = (
     " ORDER BY demand_class, CASE WHEN promise_at IS NULL THEN 1 ELSE 0 END, promise_at, since,"
     " order_id, line_id LIMIT :row_limit"
 )
-_QUEUE_SQLITE = query(_QUEUE, "backorders", "exclusions")
+_QUEUE_SQLITE = query(_QUEUE, "backorders", "exclusions", "cool_offs")
 # A row that its own order is changing right now is passed over: neither waits for the other.
-_QUEUE_LOCKING = query(f"{_QUEUE} FOR UPDATE SKIP LOCKED", "backorders", "exclusions")
+_QUEUE_LOCKING = query(f"{_QUEUE} FOR UPDATE SKIP LOCKED", "backorders", "exclusions", "cool_offs")
 _BUNDLE = (
     "SELECT line_id, sku, quantity FROM backorders WHERE order_id = :order_id"
     " AND bundle = :bundle AND quantity > 0 ORDER BY line_id"
@@ -69,6 +78,8 @@ _SERVE = statement(
 _SERVED = statement("DELETE FROM backorders WHERE sku = :sku AND quantity = 0", "backorders")
 
 
+_TAKEN = ("held", "reserved", "released", "claimed", "safety_stock", "protected")
+"""The buckets whose units are not sellable, as `SELLABLE` has them."""
 _MOST_PASSED_OVER = 200
 """Lines that wait for others of their order, and are looked past in one go."""
 
@@ -92,7 +103,8 @@ def grants_of(result: Sequence[dict[str, object]]) -> tuple[Grant, ...]:
 def grant_all(session: Session, changes: Changes, cause: Cause) -> list[Grant]:
     """Grant what these changes, already applied to locked positions, made sellable.
 
-    Served by demand class, then promise, then wait; at nodes that are active and not excluded.
+    Units come from supply and from whoever gives some back. Served by demand class, then promise,
+    then wait; at nodes that are active, not excluded and not cooling off.
     Each order served gets a reservation `{order_id}-g{n}` and the signal `supply_granted`.
     """
     rising = sorted(pair for pair, buckets in changes.items() if _frees(buckets))
@@ -107,9 +119,16 @@ def grant_all(session: Session, changes: Changes, cause: Cause) -> list[Grant]:
     return grants
 
 
+def grant_at(session: Session, node_id: str, sku: str | None, cause: Cause) -> list[Grant]:
+    """Grant what lies at a node that may be asked again, of one SKU or of all."""
+    asked = {"node_id": node_id, "sku": sku or ""}
+    skus = list(session.execute(_WAITED_FOR_AT, asked).scalars())
+    ledger.lock_positions(session, [(node_id, one) for one in skus])
+    return [grant for one in skus for grant in _grant(session, node_id, one, cause)]
+
+
 def _frees(buckets: dict[str, int]) -> bool:
-    kept = buckets.get("safety_stock", 0) + buckets.get("protected", 0)
-    return buckets.get("usable", 0) - kept > 0
+    return buckets.get("usable", 0) > sum(buckets.get(bucket, 0) for bucket in _TAKEN)
 
 
 def _grant(session: Session, node_id: str, sku: str, cause: Cause) -> list[Grant]:

@@ -118,7 +118,12 @@ def give_back(shelf: Shelf, lines: Sequence[HoldLine], now: datetime) -> None:
     """Let the units of these lines be taken again."""
     for hold_id in sorted({line.hold_id for line in lines}):
         units = units_of(line for line in lines if line.hold_id == hold_id)
-        shelf.give_back(units, "held", Cause(f"hold/{hold_id}/end", now, "end_hold"))
+        shelf.give_back(units, "held", ended_hold(hold_id, now))
+
+
+def ended_hold(hold_id: str, now: datetime) -> Cause:
+    """Why stock changes when a hold ends."""
+    return Cause(f"hold/{hold_id}/end", now, "end_hold")
 
 
 def free_expired(session: Session, shelf: Shelf, places: Iterable[Place], now: datetime) -> bool:

@@ -19,11 +19,13 @@ from store import timeline
 from store.columns import changed, query, statement
 from store.driver import Sql, fetch, write
 from store.engine import is_sqlite
+from store.granting import grant_all
 from store.hold_rows import (
     LINES,
     OF_ORDERS,
     SEEN_OF_ORDERS,
     HoldLine,
+    ended_hold,
     endings,
     free_expired,
     give_back,
@@ -261,6 +263,12 @@ def _end(
     shelf = Shelf(session, units_of(lines), (), now)
     give_back(shelf, lines, now)
     write(session, *shelf.changes(), *endings(dict.fromkeys(hold_ids, why)))
+    for hold_id in sorted(hold_ids):
+        freed = {
+            place: {"held": -units}
+            for place, units in units_of(x for x in lines if x.hold_id == hold_id).items()
+        }
+        grant_all(session, freed, ended_hold(hold_id, now))
 
 
 def _take(

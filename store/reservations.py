@@ -217,10 +217,12 @@ def free_released(
                 _book_set_aside(set_aside, left, row, units, effect)
             if effect == "shelf" and row.work_date is not None:
                 add_back(back, beside, row, units)
-    _book(session, rows, to_shelf, Cause(key, now, "give_up", _order(rows), fulfillment_id))
+    given_up = Cause(key, now, "give_up", _order(rows), fulfillment_id)
+    _book(session, rows, to_shelf, given_up)
     aside = Cause(f"{key}/aside", now, SET_ASIDE, _order(rows), fulfillment_id)
     ledger.apply(session, set_aside, aside)
     give_back_capacity(session, back)
+    grant_all(session, to_shelf, given_up)
     result = sorted(freed.items())
     finish(session, key, result)
     return result
@@ -396,6 +398,7 @@ def _free(
     ledger.apply(session, changes, cause)
     give_back_capacity(session, back)
     settle_plans(session, order_id, rows)
+    grant_all(session, changes, cause)
 
 
 def _fits(fulfillments: Sequence[FulfillmentOrder], by_place: dict[tuple[str, str], _Row]) -> bool:

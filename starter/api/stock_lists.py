@@ -89,7 +89,7 @@ def lift_exclusion(
     """Promise the node's units again, of that SKU or (without) all."""
     require(caller, OPERATIONS)
     with transaction(services.engine) as session:
-        if not exclusions.lift(session, node_id, sku or None):
+        if not exclusions.lift(session, node_id, sku or None, services.clock()):
             raise not_found(f"'{node_id}' is not excluded" + (f" for '{sku}'" if sku else ""))
     return Response(status_code=204)
 

@@ -243,7 +243,7 @@ class Model:
                 session, node_id, sku if quantity > 2 else None, until=until, reason="any"
             )
         else:
-            exclusions.lift(session, node_id, sku if quantity > 2 else None)
+            exclusions.lift(session, node_id, sku if quantity > 2 else None, at(tick))
 
     def _cart(
         self,

@@ -302,9 +302,9 @@ def test_an_excluded_node_promises_nothing_and_grants_nothing_until_then(engine:
         ]
         assert [x.reason for x in exclusions.excluded(session, ["Y"], at(9))] == ["flood"]
     with transaction(engine) as session:
-        assert exclusions.lift(session, "B", None)
-        assert not exclusions.lift(session, "B", None)
         (grant,) = inventory.receive(session, "A", "X", 1, key="in2", now=at(11))
+        assert exclusions.lift(session, "B", None, at(11))
+        assert not exclusions.lift(session, "B", None, at(11))
     assert grant.quantity == 3
 
 

@@ -290,7 +290,7 @@ def test_a_closed_node_sells_nothing_until_it_opens(engine: Engine, following: F
     assert view.facts(["X"], "web", NOW).inbound == {}
     assert plain(view, at(60))["sold"]["web", "Y"] == {"A": 3}
     with transaction(engine) as session:
-        exclusions.lift(session, "B", "X")
+        exclusions.lift(session, "B", "X", NOW)
     assert plain(following.view())["sold"]["web", "X"] == {"B": 7}
     assert len(following.view().facts(["X"], "web", NOW).inbound["X"]) == 1
 
@@ -646,7 +646,7 @@ def act(session: Session, step: tuple[str, str, str, int], tick: int) -> None:
         until = at(60) if units % 2 else None
         exclusions.exclude(session, node_id, sku if units > 2 else None, until=until, reason="x")
     elif action == "lift":
-        exclusions.lift(session, node_id, sku if units > 2 else None)
+        exclusions.lift(session, node_id, sku if units > 2 else None, NOW)
     elif action == "cool off":
         reservations.cool_off(session, node_id, sku, at(units), "refused")
     elif action in {"backorder", "drop backorder"}:
