@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -18,6 +19,7 @@ from domain.fulfillments import (
 from domain.plans import FulfillmentView
 from domain.stages import Attention
 from domain.values import Model, UtcTime
+from store import order_events
 from store.columns import changed, query, statement
 from store.shown import show_order
 
@@ -235,6 +237,7 @@ def record_fulfillment(session: Session, view: FulfillmentView, now: datetime) -
 
     Raises UnknownReferenceError when there is no such fulfillment.
     """
+    before = order_events.fulfillment_before(session, view.fulfillment_id)
     attention = None if view.attention is None else view.attention.model_dump(mode="json")
     row = {
         "fulfillment_id": view.fulfillment_id,
@@ -262,6 +265,9 @@ def record_fulfillment(session: Session, view: FulfillmentView, now: datetime) -
         session.execute(_PUT_PACKAGE, packages_rows)
     if view.revision > 1 or attention is not None:  # the first one says only that it was handed on
         show_order(session, view.order_id)
+    if before is not None:
+        stored = partial(packages, session, view.fulfillment_id)
+        order_events.tell_fulfillment(session, before, view, stored, now)
     return True
 
 

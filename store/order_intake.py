@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from domain.orders import Order
 from domain.stages import Stage
 from domain.values import Model
-from store import inbox
+from store import inbox, order_events
 from store.columns import changed, query, statement
 from store.engine import is_sqlite
 from store.order_lines import add_lines
@@ -117,6 +117,7 @@ def accept_order(
             key=f"start/{order.order_id}",
             now=now,
         )
+        order_events.accepted(session, order, "order.accepted", now)
         return Acceptance(
             outcome=Outcome.NEW,
             order_id=order.order_id,
@@ -250,3 +251,4 @@ def _amend(
         key=f"amend/{order.order_id}/{order.version}",
         now=now,
     )
+    order_events.accepted(session, order, "order.amended", now)

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from domain.plans import OrderView
+from store import order_events
 from store.columns import changed, statement
 from store.order_lines import BUCKETS, add_lines, order_lines
 from store.orders import load_order, must_exist
@@ -33,6 +34,7 @@ def record_order(session: Session, view: OrderView, now: datetime) -> bool:
 
     Raises UnknownReferenceError when there is no such order.
     """
+    before = order_events.order_before(session, view.order_id)
     attention = None if view.attention is None else view.attention.model_dump(mode="json")
     row = {
         "order_id": view.order_id,
@@ -60,6 +62,8 @@ def record_order(session: Session, view: OrderView, now: datetime) -> bool:
         _add_amended_lines(session, view, lines)
     if not view.closed and any(line.released for line in view.lines.values()):
         show_order(session, view.order_id)
+    if before is not None:
+        order_events.tell_order(session, before, view, now)
     return True
 
 

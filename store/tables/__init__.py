@@ -1,6 +1,7 @@
 """Every table. Importing this package fills `SQLModel.metadata`."""
 
 from store.tables.changes import ChangeRow
+from store.tables.events import EventDeliveryRow, OrderEventRow, SubscriptionRow
 from store.tables.learned import LearnedDatesRow
 from store.tables.network import (
     ConnectionRow,
@@ -71,6 +72,7 @@ __all__ = [
     "DiscrepancyRow",
     "DispatcherRow",
     "DistributionGroupRow",
+    "EventDeliveryRow",
     "ExchangeRateRow",
     "ExclusionRow",
     "FulfillmentLineRow",
@@ -85,6 +87,7 @@ __all__ = [
     "NetworkVersionRow",
     "NodeRow",
     "OperationRow",
+    "OrderEventRow",
     "OrderLineRow",
     "OrderRow",
     "OrderVersionRow",
@@ -100,6 +103,7 @@ __all__ = [
     "ServiceRow",
     "StockCountRow",
     "StockRulesRow",
+    "SubscriptionRow",
     "SupplyRow",
     "TimelineRow",
     "VelocityRow",
