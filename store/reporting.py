@@ -45,6 +45,14 @@ _CHECKS = {
         " SELECT node_id, sku, -quantity FROM protections) AS sides"
         " GROUP BY node_id, sku HAVING sum(protected) <> 0) AS astray"
     ),
+    # What a node did not find, or found damaged, it has worked on: that is not given back.
+    "capacity_unlike_reservations": statement(
+        "SELECT count(*) FROM (SELECT node_id FROM ("
+        "SELECT node_id, units_used AS units FROM capacity UNION ALL"
+        " SELECT node_id, freed - quantity FROM reservations WHERE work_date IS NOT NULL UNION ALL"
+        " SELECT node_id, delta FROM ledger WHERE kind = 'set_aside' AND bucket = 'released'"
+        ") AS sides GROUP BY node_id HAVING sum(units) <> 0) AS astray"
+    ),
     "open_reservations_of_closed_orders": statement(
         "SELECT count(*) FROM reservations r JOIN orders o ON o.order_id = r.order_id"
         " WHERE o.closed AND r.reserved + r.released > 0"

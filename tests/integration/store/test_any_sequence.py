@@ -92,13 +92,6 @@ PROTECTED_UNLIKE_CHANNELS = text(
     " ON q.sku = p.sku AND q.node_id = p.node_id GROUP BY p.node_id, p.sku, p.protected"
     " HAVING p.protected <> COALESCE(sum(q.quantity), 0)"
 )
-# What a node did not find, or found damaged, it has worked on: that is not given back.
-WORK_UNLIKE_RESERVATIONS = text(
-    "SELECT node_id FROM (SELECT node_id, units_used AS units FROM capacity"
-    " UNION ALL SELECT node_id, freed - quantity FROM reservations WHERE work_date IS NOT NULL"
-    " UNION ALL SELECT node_id, delta FROM ledger WHERE kind = 'set_aside' AND bucket = 'released'"
-    ") AS sides GROUP BY node_id HAVING sum(units) <> 0"
-)
 ORDERS_UNLIKE_RESERVATIONS = text(
     "SELECT c.node_id FROM capacity c LEFT JOIN (SELECT node_id, count(*) AS made, sum(live) AS"
     " live FROM (SELECT node_id, CASE WHEN sum(quantity - freed) > 0 THEN 1 ELSE 0 END AS live"
@@ -366,7 +359,6 @@ def test_after_any_sequence_the_books_agree(
         places = [place for sku in ("X", "Y") for place in positions_of(session, sku)]
         assert session.execute(MADE_OR_LOST).all() == []
         assert session.execute(PROTECTED_UNLIKE_CHANNELS).all() == []
-        assert session.execute(WORK_UNLIKE_RESERVATIONS).all() == []
         assert session.execute(ORDERS_UNLIKE_RESERVATIONS).all() == []
     if model.shrunk:
         figures.pop("oversold_units")  # units were lost that orders already had

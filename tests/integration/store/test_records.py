@@ -287,6 +287,7 @@ def test_sound_books_show_no_contradiction(engine: Engine) -> None:
             " VALUES ('X', 'A', 'web', 1, 1)",
             {"positions_unlike_protections": 1},
         ),
+        ("UPDATE capacity SET units_used = units_used + 1", {"capacity_unlike_reservations": 1}),
         ("UPDATE orders SET closed = (1 = 1)", {"open_reservations_of_closed_orders": 1}),
         ("DELETE FROM messages", {"orders_never_started": 1}),
     ],
