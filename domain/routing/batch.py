@@ -80,8 +80,14 @@ class Together(NamedTuple):
 
 
 def contender_of(plan: GroupPlan) -> Contender | None:
-    """The order as one of many; None when it must be planned alone (pieces, or too large)."""
+    """The order as one of many; None when it must be planned alone.
+
+    In pieces, too large, or under an objective of more than cost.
+    """
     if plan.exact is None or plan.missing or len(plan.task.demand.atoms) > EXACT_ATOMS:
+        return None
+    if plan.is_packed:
+        # Its packed costs are too large beside others' to be weighed against them.
         return None
     contender = Contender(plan, plan.exact[0])
     contender.propose(plan.exact[1])
@@ -243,6 +249,8 @@ def _under(contender: Contender, by_node: dict[int, list[tuple[Resource, int]]])
     needs = demand.needs()
     units = np.array([atom.units for atom in demand.atoms], dtype=np.int64)
     prices = np.zeros(pricer.candidates.covers.shape, dtype=np.int64)
+    if sites.prices.shape[1]:
+        prices += sites.prices
     extra = np.zeros(len(prices), dtype=np.int64)
     is_touched = False
     nodes = pricer.candidates.nodes

@@ -1,72 +1,40 @@
 """Which nodes could serve a ship group, what each could supply, and why the others cannot."""
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime
-from typing import TypeVar, cast
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from domain import geo
-from domain.errors import FinalError
-from domain.network import NodeKind, Place
-from domain.orders import Method, ServiceLevel
-from domain.routing.decision import DecisionRequest, RequestGroup
+from domain.network import Place
+from domain.orders import Method
+from domain.routing.costs import atom_prices, services_of, site_costs, workload_costs
 from domain.routing.demand import Demand
 from domain.routing.facts import (
-    KINDS,
     SPEED,
     Flags,
     Indexes,
     Ints,
-    KernelFacts,
     NetworkFacts,
+    ServiceArrays,
     microseconds,
     vector_of,
 )
+from domain.routing.filters import Reasons, allowed_services, barred_of, barred_text, by_room
 from domain.routing.money import HUGE, clipped, micros
-from domain.routing.policy import RoutingPolicy, SoftLimit
-from domain.routing.pricing import COUNTER, IMPOSSIBLE, NO_SERVICE, Sites, first_legs, first_rooms
-from domain.routing.supply import Supply, Taken, supply_of
+from domain.routing.objective import Packing, packed
+from domain.routing.pricing import COUNTER, NO_SERVICE, Sites, first_legs, first_rooms
+from domain.routing.supply import Supply, supply_of
+from domain.routing.task import GroupTask, Held
 from domain.routing.timetable import Times, times_of
 
 NOT_ENOUGH_UNITS = "not enough units"
 NO_STOCK = "no stock"
 MOST_BITS = 62
 _FARTHEST_DAY = 1_000
-_REFUSED = IMPOSSIBLE // 8
-_T = TypeVar("_T")
-
-
-@dataclass(frozen=True, slots=True)
-class GroupTask:
-    """One ship group to be planned, under the limits in force."""
-
-    facts: KernelFacts
-    request: DecisionRequest
-    group: RequestGroup
-    policy: RoutingPolicy
-    demand: Demand
-    level: ServiceLevel
-    destination: Place | None
-    """None: the group names a store that is not in the snapshot."""
-    start: datetime
-    due: datetime | None
-    taken: Taken
-    dropped: tuple[SoftLimit, ...] = ()
-    awaited: frozenset[str] = frozenset()
-    """SKUs whose inbound units count."""
-    known: dict[frozenset[str], tuple[Supply, Ints]] = field(default_factory=dict)
-    """Supply and distances by `awaited`; shared by tasks that differ in level and limits alone."""
-
-    @property
-    def most_shipments(self) -> int:
-        """How many shipments the group may have."""
-        if self.demand.one_shipment:
-            return 1
-        limit = self.policy.max_shipments
-        return len(self.demand.lines) * limit if "max_shipments" in self.dropped else limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +56,12 @@ class Candidates:
     releases: list[datetime]
     excluded: dict[int, str]
     """Node -> reason."""
+    services: ServiceArrays
+    """The carriers' tariffs as the policy weighs them."""
+    barred: dict[str, dict[int, str]]
+    """SKU -> node that may not give it -> why not."""
+    packing: Packing | None = None
+    """What is made least before cost; None: cost alone. With it costs are packed ones."""
 
 
 def find_candidates(task: GroupTask, destination: Place) -> Candidates:
@@ -97,48 +71,68 @@ def find_candidates(task: GroupTask, destination: Place) -> Candidates:
     """
     supply, km = _held(task, destination)
     services = _services(task, supply.nodes, km)
-    reasons = _Reasons(task, supply.nodes, km, services)
+    reasons = Reasons(task, supply.nodes, km, services)
+    services = allowed_services(task, services)
+    reasons.not_carried(services)
     kept = reasons.codes == 0
-    sites, times = _sites(task, supply, km, services, kept)
+    tariff = services_of(task)
+    sites, times = _sites(task, supply, km, services, kept, tariff)
     rooms = np.zeros(len(sites.km), dtype=np.int64)
     turns = np.zeros(len(sites.km), dtype=np.int32)
     first_rooms(sites.calendar, sites.room, sites.first_day, times.work, rooms, turns)
     excluded = reasons.told()
-    has_room = rooms > 0
-    if not has_room.all():
-        full = supply.nodes[kept][~has_room].tolist()
-        excluded |= dict.fromkeys(full, "no capacity")
+    shut = by_room(task, supply.nodes[kept], sites.calendar, times.work, rooms, turns)
+    if shut:
+        excluded |= shut
+        is_open = ~np.isin(supply.nodes[kept], list(shut))
         sites = sites._replace(
-            **{name: getattr(sites, name)[has_room] for name in _BY_ROW},
+            **{name: getattr(sites, name)[is_open] for name in _BY_ROW},
         )
-        kept[kept] = has_room
-        rooms, turns = rooms[has_room], turns[has_room]
-    amounts = np.empty(sites.services.shape, dtype=np.int64)
-    first_legs(sites, times, task.facts.network.service, turns, amounts)
-    sites = sites._replace(amounts=amounts)
-    have = supply.have[kept]
+        kept[kept] = is_open
+        rooms, turns = rooms[is_open], turns[is_open]
+    nodes, have = supply.nodes[kept], supply.have[kept]
+    workload = workload_costs(task, nodes, rooms)
+    if workload is not None:
+        sites = sites._replace(fixed=sites.fixed + workload)
+    sites = sites._replace(prices=atom_prices(task, nodes, have))
     covers = _covers(task.demand, have)
+    sites = _with_demand(sites, task.demand, have, supply.classes[kept], covers, rooms)
+    packing: Packing | None = None
+    if task.policy.objective != ("cost",):
+        sites, times, packing = packed(task, sites, times, tariff, turns)
+    amounts = np.empty(sites.services.shape, dtype=np.int64)
+    first_legs(sites, times, tariff, turns, amounts)
     return Candidates(
-        nodes=supply.nodes[kept],
+        nodes=nodes,
         have=have,
         sku_classes=supply.classes[kept],
         covers=covers,
-        sites=_with_demand(sites, task.demand, have, supply.classes[kept], covers, rooms),
+        sites=sites._replace(amounts=amounts),
         times=times,
         turns=turns,
         releases=supply.releases,
         excluded=excluded,
+        services=tariff,
+        barred=supply.barred,
+        packing=packing,
     )
 
 
-def _held(task: GroupTask, destination: Place) -> tuple[Supply, Ints]:
+def _held(task: GroupTask, destination: Place) -> Held:
     """Who holds something of the group, and how far away; worked out once for all its levels."""
-    known = task.known.get(task.awaited)
+    key = (task.awaited, task.holds("keep_units"))
+    known = task.known.get(key)
     if known is None:
         supply = supply_of(
-            task.facts, task.request, task.demand, task.start, task.taken, task.awaited
+            task.facts,
+            task.request,
+            task.demand,
+            task.start,
+            task.taken,
+            task.awaited,
+            barred_of(task, task.demand),
         )
-        known = task.known[task.awaited] = supply, _distances(task, supply.nodes, destination)
+        known = task.known[key] = supply, _distances(task, supply.nodes, destination)
     # Where a customer collects is no distance at all, which is written into the copy.
     return known[0], known[1].copy()
 
@@ -192,78 +186,18 @@ def _store(task: GroupTask) -> int | None:
     return task.facts.network.index.get(task.group.node_id or "")
 
 
-class _Reasons:
-    """The hard rules of one group, in the order in which they are told."""
-
-    def __init__(
-        self, task: GroupTask, nodes: NDArray[np.int64], km: Ints, services: NDArray[np.int32]
-    ) -> None:
-        request, policy, network = task.request, task.policy, task.facts.network
-        arrays = network.node
-        self._nodes = nodes
-        self._texts = [""]
-        self.codes = np.zeros(len(nodes), dtype=np.int16)
-        now = microseconds(request.now)
-        self._mark(~arrays.active[nodes], "inactive")
-        self._mark(arrays.offline_until[nodes] > now, "offline")
-        for exclusion in request.exclusions:
-            if exclusion.sku is None:
-                self._mark(self._among([exclusion.node_id], task), f"excluded: {exclusion.reason}")
-        if request.forced_nodes:
-            self._mark(~self._among(request.forced_nodes, task), "not a forced node")
-        if policy.sourcing_groups:
-            self._mark(~self._sourced(task), "not in a sourcing group")
-        banned = self._among(_unless("excluded_nodes", task, policy.excluded_nodes), task)
-        kinds: tuple[NodeKind, ...] = _unless("excluded_kinds", task, policy.excluded_kinds)
-        for kind in kinds:
-            banned |= arrays.kind[nodes] == KINDS.index(kind)
-        self._mark(banned, "excluded by policy")
-        counter = services[:, 0] == COUNTER
-        if task.group.method is Method.PICKUP:
-            self._mark(~counter, "not the pickup store")
-        self._mark(counter & ~arrays.offers_pickup[nodes], "offers no pickup")
-        self._mark(~counter & ~arrays.ships[nodes], "does not ship")
-        if policy.max_distance_km is not None and "max_distance_km" not in task.dropped:
-            self._mark(km > policy.max_distance_km, "too far")
-        self._mark((services == NO_SERVICE).all(axis=1), "no carrier service")
-
-    def _mark(self, rows: Flags, text: str) -> None:
-        rows = rows & (self.codes == 0)
-        if rows.any():
-            self.codes[rows] = len(self._texts)
-            self._texts.append(text)
-
-    def _sourced(self, task: GroupTask) -> Flags:
-        groups, network = task.policy.sourced_from, task.facts.network
-        key = ("sourced from", groups)
-        found = cast(Flags | None, network.cache.get(key))
-        if found is None:
-            holds = [any(group.holds(node) for group in groups) for node in network.nodes]
-            found = network.cache[key] = np.array(holds, dtype=np.bool_)
-        held: Flags = found[self._nodes]
-        return held
-
-    def _among(self, node_ids: tuple[str, ...] | list[str], task: GroupTask) -> Flags:
-        return np.isin(self._nodes, task.facts.network.indexes_of(node_ids))
-
-    def told(self) -> dict[int, str]:
-        """Excluded node -> its first reason."""
-        rows = np.flatnonzero(self.codes)
-        nodes, codes = self._nodes[rows].tolist(), self.codes[rows].tolist()
-        return {node: self._texts[code] for node, code in zip(nodes, codes, strict=True)}
-
-
-def _unless(limit: SoftLimit, task: GroupTask, values: tuple[_T, ...]) -> tuple[_T, ...]:
-    return () if limit in task.dropped else values
-
-
 def _sites(
-    task: GroupTask, supply: Supply, km: Ints, services: NDArray[np.int32], kept: Flags
+    task: GroupTask,
+    supply: Supply,
+    km: Ints,
+    services: NDArray[np.int32],
+    kept: Flags,
+    tariff: ServiceArrays,
 ) -> tuple[Sites, Times]:
     """Costs, ways and capacity of the rows kept; what depends on the demand comes later."""
     network, policy = task.facts.network, task.policy
     nodes, km, services = supply.nodes[kept], km[kept], services[kept]
-    fixed, per_unit = _costs(task, nodes, km)
+    fixed, per_unit = site_costs(task, nodes, km, tariff)
     first_day, room = _rooms(task, nodes)
     used, carrier = services[services >= 0], network.service
     farthest = int(km.max(initial=0))
@@ -279,6 +213,8 @@ def _sites(
         task.due,
         clipped(micros(policy.lateness_cost_per_day)),
     )
+    day_cost = clipped(micros(policy.criteria.delivery_cost_per_day))
+    times = times._replace(start=microseconds(task.start), day_cost=day_cost)
     empty = np.zeros((len(nodes), 0), dtype=np.int64)
     sites = Sites(
         calendar=network.node.calendar[nodes],
@@ -336,41 +272,6 @@ def _origins(network: NetworkFacts) -> tuple[dict[str, int], Indexes]:
         of_nodes = np.array([origins[text] for text in texts], dtype=np.int32)
         known = network.cache["origins"] = origins, of_nodes
     return cast(tuple[dict[str, int], Indexes], known)
-
-
-def _costs(task: GroupTask, nodes: NDArray[np.int64], km: Ints) -> tuple[Ints, Ints]:
-    """Fixed cost of a shipment and cost of a unit, by row."""
-    network, policy = task.facts.network, task.policy
-    unknown = nodes[~network.node.has_rate[nodes]]
-    if len(unknown):
-        currency = network.nodes[unknown[0]].currency
-        raise FinalError(f"no exchange rate for {currency}: add it to exchange_rates")
-    kinds = [clipped(micros(policy.kind_cost[x])) if x in policy.kind_cost else 0 for x in KINDS]
-    by_kind = np.array(kinds, dtype=np.int64)
-    shipment = clipped(micros(policy.shipment_cost))
-    per_km = clipped(micros(policy.distance_cost_per_km))
-    late = clipped(micros(policy.lateness_cost_per_day))
-    order, unit = network.node.order_cost[nodes], network.node.unit_cost[nodes]
-    kind = by_kind[network.node.kind[nodes]]
-    service = network.service
-    heaviest = sum(atom.grams for atom in task.demand.atoms) / 1_000
-    carrier = (
-        service.base
-        + service.per_kg.astype(np.float64) * heaviest
-        + service.per_km.astype(np.float64) * int(km.max(initial=0))
-    )
-    worst = (
-        order.astype(np.float64)
-        + unit.astype(np.float64) * task.demand.units
-        + kind
-        + per_km * km.astype(np.float64)
-        + shipment
-        + float(carrier.max(initial=0))
-        + late * 1_000.0
-    )
-    if worst.max(initial=0) >= _REFUSED:
-        raise FinalError("a shipment would cost more than 10^11: check the tariffs")
-    return order + kind + per_km * km + shipment, unit
 
 
 def _rooms(task: GroupTask, nodes: NDArray[np.int64]) -> tuple[int, Ints]:
@@ -439,7 +340,7 @@ def _with_demand(
     )
 
 
-def why_missing(task: GroupTask, sku: str, excluded: dict[int, str]) -> str:
+def why_missing(task: GroupTask, sku: str, candidates: Candidates) -> str:
     """The commonest reason among the nodes that hold some of the product."""
     stock = task.facts.stock.get(sku)
     if stock is None:
@@ -450,8 +351,10 @@ def why_missing(task: GroupTask, sku: str, excluded: dict[int, str]) -> str:
         for x in task.request.exclusions
         if x.sku == sku and x.node_id in index
     }
+    excluded, barred = candidates.excluded, candidates.barred.get(sku, {})
+    told = {node: barred_text(sku, reason) for node, reason in barred.items()}
     reasons = Counter(
-        excluded.get(node) or masked.get(node) or NOT_ENOUGH_UNITS
+        excluded.get(node) or masked.get(node) or told.get(node) or NOT_ENOUGH_UNITS
         for node in stock.nodes[stock.units > 0].tolist()
     )
     if not reasons:

@@ -3,6 +3,7 @@
 Product page, cart, checkout, reservation, routing and re-routing all ask `decide` (solve.py).
 """
 
+from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated
 
@@ -11,7 +12,7 @@ from pydantic import Field
 from domain.catalogue import KitComponent, Product
 from domain.network import CarrierService, Node, Place
 from domain.orders import Method, OrderType, ServiceLevel
-from domain.values import Count, DerivedId, Id, Model, Quantity, Text, UtcTime
+from domain.values import Count, DerivedId, Id, Model, PositiveMoney, Quantity, Text, UtcTime
 
 KERNEL_VERSION = "4"
 
@@ -80,6 +81,8 @@ class DecisionRequest(Model):
     """SKU -> node id -> units already reserved for this order."""
     forced_nodes: tuple[Id, ...] = ()
     """When a person forced nodes, only these may serve."""
+    order_value_micros: Count | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Unit price x quantity of the whole order, in the base currency; None: of these lines."""
 
 
 class InboundSupply(Model):
@@ -113,6 +116,22 @@ class LearnedTransit(Model):
     """Calendar days until a parcel is delivered, by weekday of its collection, Monday first."""
 
 
+class StockFact(Model):
+    """What is known of a SKU's units at a node beyond their number; amounts in the base currency.
+
+    What is not named: the product's own unit cost, no markdown, no demand.
+    """
+
+    node_id: Id
+    sku: Id
+    unit_cost: PositiveMoney | None = None
+    """What a unit cost to buy or make there."""
+    markdown: PositiveMoney = Decimal(0)
+    """What a unit is expected to lose of its price before it would be sold there."""
+    daily_demand: Annotated[Decimal, Field(ge=0, le=1_000_000_000, decimal_places=6)] = Decimal(0)
+    """Units a day that the node is expected to sell by itself."""
+
+
 class Snapshot(Model):
     """All facts a decision looks at. `availability`: SKU -> node id -> sellable units (ATS).
 
@@ -127,6 +146,8 @@ class Snapshot(Model):
     inbound: tuple[InboundSupply, ...] = ()
     transits: tuple[LearnedTransit, ...] = ()
     """For policies whose dates are learned; what is not named goes by the service."""
+    stock_facts: tuple[StockFact, ...] = Field(default=(), exclude_if=lambda value: not value)
+    """For policies with criteria of margin, markdown, velocity or stock-out."""
     exchange_rates: dict[str, str] = Field(default_factory=dict)
     """Currency -> units of the base currency for one unit of it, as a decimal string."""
     base_currency: str = "USD"
@@ -213,6 +234,12 @@ class Decision(Model):
     scores: tuple[NodeScore, ...] = ()
     excluded: dict[str, tuple[Id, ...]] = Field(default_factory=dict)
     runner_up_cost_micros: int | None = None
+    strategy: Text = Field(default="", exclude_if=lambda value: not value)
+    """Of the policy's strategies the one that was for this order; empty: the policy is flat."""
+    relaxed: tuple[Text, ...] = Field(default=(), exclude_if=lambda value: not value)
+    """Soft limits and after-actions by which the plan came about, in their order."""
+    after: Text = Field(default="", exclude_if=lambda value: not value)
+    """What the strategy wants done with missing units: `backorder` or `customer_care`."""
 
     @property
     def plan(self) -> Option | None:

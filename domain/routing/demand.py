@@ -1,6 +1,6 @@
 """What one ship group asks for: its lines as atoms, each of which one node serves whole."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,6 +9,7 @@ from domain.catalogue import KitComponent, Product
 from domain.routing.decision import Assignment, DecisionRequest, RequestGroup, RequestLine
 from domain.routing.facts import Ints
 from domain.routing.policy import RoutingPolicy
+from domain.routing.strategy import Constraints
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +62,12 @@ def demand_of(
     lines: tuple[RequestLine, ...],
     products: Mapping[str, Product],
     policy: RoutingPolicy,
+    dropped: Collection[str] = (),
 ) -> Demand:
-    """The group's demand under that policy."""
-    one_shipment = group.ship_complete or not request.allow_split
+    """The group's demand under that policy, but for the limits that are dropped."""
+    rules = policy.constraints
+    is_whole = rules.ship_complete and "ship_complete" not in dropped
+    one_shipment = group.ship_complete or not request.allow_split or is_whole
     components = [components_of(line.sku, products) for line in lines]
     skus = tuple(dict.fromkeys(part.sku for parts in components for part in parts))
     index = {sku: position for position, sku in enumerate(skus)}
@@ -82,12 +86,58 @@ def demand_of(
         else:
             key = ("line", line.line_id)
         bundles.setdefault(key, []).append(position)
-    splits = policy.allow_line_split and request.allow_split
+    if (rules.keep_together or rules.keep_together_by) and "keep_together" not in dropped:
+        bundles = _joined(bundles, _kept_together(lines, products, rules))
+    splits = policy.allow_line_split or "allow_line_split" in dropped
+    never = rules.never_split if "never_split" not in dropped else None
     atoms = tuple(
-        _atom(lines, tuple(positions), parts, grams, may_split=splits and kind == "line")
+        _atom(
+            lines,
+            tuple(positions),
+            parts,
+            grams,
+            may_split=splits
+            and request.allow_split
+            and kind == "line"
+            and (never is None or not never.holds_sku(lines[positions[0]].sku, products)),
+        )
         for (kind, _), positions in bundles.items()
     )
     return Demand(lines, atoms, skus, tuple(asked), parts, grams, one_shipment)
+
+
+def _kept_together(
+    lines: tuple[RequestLine, ...], products: Mapping[str, Product], rules: Constraints
+) -> list[list[int]]:
+    """Positions of lines that the policy keeps together."""
+    sets = [
+        [x for x, line in enumerate(lines) if match.holds_sku(line.sku, products)]
+        for match in rules.keep_together
+    ]
+    for name in rules.keep_together_by:
+        by_value: dict[str, list[int]] = {}
+        for position, line in enumerate(lines):
+            product = products.get(line.sku)
+            if product is not None:
+                value = product.category if name == "category" else product.attributes.get(name, "")
+                if value != "":
+                    by_value.setdefault(str(value), []).append(position)
+        sets += by_value.values()
+    return [positions for positions in sets if positions]
+
+
+def _joined(
+    bundles: Mapping[tuple[str, str], list[int]], sets: list[list[int]]
+) -> dict[tuple[str, str], list[int]]:
+    """The bundles, those joined that a set has lines of, in the order of their first lines."""
+    pieces = list(bundles.items())
+    for positions in sets:
+        touched = [piece for piece in pieces if set(piece[1]) & set(positions)]
+        joined = sorted(x for _, lines in touched for x in lines)
+        kept = [piece for piece in pieces if piece not in touched]
+        pieces = [*kept, (("together", str(joined[0])), joined)]
+    pieces.sort(key=lambda piece: piece[1][0])
+    return {(kind, f"{number}"): lines for number, ((kind, _), lines) in enumerate(pieces)}
 
 
 def components_of(sku: str, products: Mapping[str, Product]) -> tuple[KitComponent, ...]:

@@ -26,6 +26,7 @@ from domain.routing.decision import (
     InboundSupply,
     LearnedTransit,
     Snapshot,
+    StockFact,
 )
 from domain.routing.money import HUGE, ExchangeRates, clipped, micros
 
@@ -163,6 +164,8 @@ class KernelFacts:
     """SKU -> units that will arrive."""
     availability_version: str = ""
     transits: tuple[LearnedTransit, ...] = ()
+    stock_facts: Mapping[str, tuple[StockFact, ...]] = field(default_factory=dict)
+    """SKU -> what is known of its units at nodes."""
 
 
 def compile_network(
@@ -298,6 +301,9 @@ def facts_of(snapshot: Snapshot) -> KernelFacts:
     inbound: dict[str, list[InboundSupply]] = {}
     for supply in snapshot.inbound:
         inbound.setdefault(supply.sku, []).append(supply)
+    known: dict[str, list[StockFact]] = {}
+    for fact in snapshot.stock_facts:
+        known.setdefault(fact.sku, []).append(fact)
     return KernelFacts(
         network=network,
         stock=stock,
@@ -306,6 +312,7 @@ def facts_of(snapshot: Snapshot) -> KernelFacts:
         inbound={sku: tuple(rows) for sku, rows in inbound.items()},
         availability_version=snapshot.availability_version,
         transits=snapshot.transits,
+        stock_facts={sku: tuple(rows) for sku, rows in known.items()},
     )
 
 
@@ -385,6 +392,9 @@ def snapshot_of(facts: KernelFacts, request: DecisionRequest | None = None) -> S
         ),
         inbound=tuple(row for sku in sorted(facts.inbound) for row in facts.inbound[sku]),
         transits=facts.transits,
+        stock_facts=tuple(
+            row for sku in sorted(facts.stock_facts) for row in facts.stock_facts[sku]
+        ),
         exchange_rates=dict(network.exchange_rates),
         base_currency=network.base_currency,
         network_version=network.version,
@@ -412,6 +422,7 @@ def looked_at(facts: KernelFacts, request: DecisionRequest) -> KernelFacts:
         products={sku: facts.products[sku] for sku in skus if sku in facts.products},
         capacity=capacity,
         inbound=inbound,
+        stock_facts={x: facts.stock_facts[x] for x in skus if x in facts.stock_facts},
     )
 
 
@@ -469,6 +480,9 @@ def content_id(facts: KernelFacts) -> str:
             digest.update(f"inbound {row}\n".encode())
     for transit in facts.transits:
         digest.update(f"transit {transit.model_dump_json()}\n".encode())
+    for sku in sorted(facts.stock_facts):
+        for row in sorted(x.model_dump_json() for x in facts.stock_facts[sku]):
+            digest.update(f"fact {row}\n".encode())
     for sku in sorted(facts.products):
         digest.update(_document(facts.products[sku]))
     digest.update(f"availability {facts.availability_version}".encode())

@@ -10,27 +10,29 @@ import numpy as np
 
 from domain.errors import FinalError
 from domain.network import Place
+from domain.orders import Method
 from domain.routing.candidates import (
     NO_STOCK,
     NOT_ENOUGH_UNITS,
-    Candidates,
-    GroupTask,
     find_candidates,
     why_missing,
 )
 from domain.routing.decision import Missing, Purpose
-from domain.routing.demand import Atom
+from domain.routing.demand import Atom, demand_of
 from domain.routing.improve import improved
+from domain.routing.minimums import with_minimums
 from domain.routing.partition import NOTHING, Partition, Priced, cheapest_partition
 from domain.routing.plans import GroupPricer, Load, Price
-from domain.routing.policy import SoftLimit
 from domain.routing.search import QUICK, THOROUGH, Effort, search
 from domain.routing.spread import piece_rooms, pieces_allowed, spread
+from domain.routing.strategy import SPLITTING, Relax, SoftLimit
+from domain.routing.task import GroupTask
 from domain.routing.ways import Problem, problem_of
 
 EXACT_ATOMS = 14
 NOT_IN_ONE_SHIPMENT = "no single node has everything"
 TOO_MANY_SHIPMENTS = "more shipments than allowed"
+TOO_SMALL = "too small to be a shipment of its own"
 NO_DESTINATION = "no such store"
 OFFERS = frozenset({Purpose.PRODUCT_PAGE, Purpose.CART, Purpose.CHECKOUT})
 HURRIED = frozenset({Purpose.PRODUCT_PAGE, Purpose.CART})
@@ -66,11 +68,18 @@ class GroupPlan:
     """Micros: no plan that serves everything costs less; None: none is known."""
     exact: tuple[Priced, Partition] | None = None
     """What the exact core looked at and found; None: searched, or not all of the plan."""
+    steps: tuple[str, ...] = ()
+    """Limits dropped and after-actions taken to serve as much as it does."""
 
     @property
     def cost(self) -> int:
         """Micros of all shipments."""
         return sum(shipment.price.cost for shipment in self.shipments)
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether measures come before cost (objective.py)."""
+        return self.pricer is not None and self.pricer.candidates.packing is not None
 
     @property
     def units_missing(self) -> int:
@@ -85,17 +94,21 @@ def plan_group(task: GroupTask, pricer: GroupPricer | None = None) -> GroupPlan:
     it is known already.
     """
     plan = plan_under(task, pricer)
-    pricer = plan.pricer
-    for limit in task.policy.relax:
+    if not plan.missing:
+        return plan
+    task, plan = _relaxed(task, plan, task.policy.relax, plan.pricer)
+    for action in task.policy.after:
         if not plan.missing:
-            return plan
-        task = replace(task, dropped=(*task.dropped, limit))
-        if _limits_nodes(task, limit):
-            other = plan_under(task)
-            pricer = other.pricer
-            plan = _fuller(plan, other)
-        elif pricer is not None and _may_be_fuller(task, limit, plan, pricer):
-            plan = _fuller(plan, plan_under(task, pricer))
+            break
+        if isinstance(action, Relax):
+            task, plan = _relaxed(task, plan, action.relax, None)
+        elif action == "split":
+            task = without(task, SPLITTING)
+            plan = _fuller(plan, plan_under(task), action)
+        elif action == "ship_to_store" and task.group.method is Method.PICKUP:
+            group = task.group.model_copy(update={"method": Method.SHIP_TO_STORE})
+            task = replace(task, group=group, known={})
+            plan = _fuller(plan, plan_under(task), action)
     if plan.missing and _counts_inbound(task):
         demand = task.demand
         lacks = {x.line_id for x in plan.missing}
@@ -111,6 +124,72 @@ def plan_group(task: GroupTask, pricer: GroupPricer | None = None) -> GroupPlan:
     return plan
 
 
+def _relaxed(
+    task: GroupTask, plan: GroupPlan, limits: Sequence[SoftLimit], pricer: GroupPricer | None
+) -> tuple[GroupTask, GroupPlan]:
+    """The task without as many of the limits as it takes, and the fullest plan.
+
+    `pricer`: that of the task, where it is known already.
+    """
+    for limit in limits:
+        if not plan.missing:
+            break
+        if limit == "max_shipments":
+            task = without(task, (limit,))
+            if pricer is None and task.destination is not None:
+                pricer = _pricer_of(task, task.destination)
+            if pricer is not None and _may_be_fuller(task, plan, pricer):
+                plan = _fuller(plan, plan_under(task, pricer), limit)
+        elif is_set(task, limit):
+            task = without(task, (limit,))
+            other = plan_under(task)
+            pricer = other.pricer
+            plan = _fuller(plan, other, limit)
+        else:
+            task = without(task, (limit,))
+    return task, plan
+
+
+def without(task: GroupTask, limits: Sequence[SoftLimit]) -> GroupTask:
+    """The task with these limits dropped."""
+    dropped = (*task.dropped, *(limit for limit in limits if limit not in task.dropped))
+    if not _OF_DEMAND & set(limits):
+        return replace(task, dropped=dropped)
+    demand = demand_of(
+        task.request, task.group, task.demand.lines, task.facts.products, task.policy, dropped
+    )
+    return replace(task, dropped=dropped, demand=demand, known={})
+
+
+_OF_DEMAND = {"allow_line_split", "ship_complete", "keep_together", "never_split"}
+
+
+def is_set(task: GroupTask, limit: SoftLimit) -> bool:
+    """Whether the policy has the limit at all; one that it has not keeps nothing out."""
+    policy = task.policy
+    if limit == "allow_line_split":
+        return not policy.allow_line_split
+    if limit == "keep_together":
+        return bool(policy.constraints.keep_together or policy.constraints.keep_together_by)
+    if limit == "carriers":
+        filters = policy.filters
+        return bool(
+            filters.carriers
+            or filters.excluded_carriers
+            or filters.services
+            or filters.excluded_services
+        )
+    for holder in (policy, policy.filters, policy.constraints):
+        value = getattr(holder, limit, None)
+        if value is not None:
+            return limit in _NUMBERS or bool(value)
+    return False
+
+
+_NUMBERS = {"max_distance_km", "capacity_left", "starts_within_days"}
+"""Limits of which 0 is one too."""
+
+
 def plan_whole(task: GroupTask) -> GroupPlan | None:
     """As `plan_group`; None at once where units stay missing whatever limit falls."""
     if task.destination is None:
@@ -118,13 +197,20 @@ def plan_whole(task: GroupTask) -> GroupPlan | None:
     awaited = task.awaited
     if _counts_inbound(task):
         awaited |= frozenset(task.demand.skus) & task.facts.inbound.keys()
-    loosest = replace(task, dropped=task.policy.relax, awaited=awaited)
+    if task.policy.after:
+        plan = plan_group(task)
+        return None if plan.missing else plan
+    loosest = replace(without(task, task.policy.relax), awaited=awaited)
     pricer = _pricer_of(loosest, task.destination)
     if unreachable(pricer):
         return None
-    is_same = not awaited and not any(_limits_nodes(task, x) for x in task.policy.relax)
+    is_same = not awaited and not any(_limits_candidates(task, x) for x in task.policy.relax)
     plan = plan_group(task, pricer if is_same else None)
     return None if plan.missing else plan
+
+
+def _limits_candidates(task: GroupTask, limit: SoftLimit) -> bool:
+    return limit != "max_shipments" and is_set(task, limit)
 
 
 def unreachable(pricer: GroupPricer) -> int:
@@ -138,21 +224,9 @@ def unreachable(pricer: GroupPricer) -> int:
     return total
 
 
-def _limits_nodes(task: GroupTask, limit: SoftLimit) -> bool:
-    """Whether the limit keeps nodes out; one that is not set keeps none."""
-    policy = task.policy
-    if limit == "max_distance_km":
-        return policy.max_distance_km is not None
-    if limit == "excluded_kinds":
-        return bool(policy.excluded_kinds)
-    return limit == "excluded_nodes" and bool(policy.excluded_nodes)
-
-
-def _may_be_fuller(task: GroupTask, limit: SoftLimit, plan: GroupPlan, pricer: GroupPricer) -> bool:
+def _may_be_fuller(task: GroupTask, plan: GroupPlan, pricer: GroupPricer) -> bool:
     """Whether more shipments could serve more units."""
-    if limit != "max_shipments" or task.demand.one_shipment:
-        return False
-    return plan.units_missing > unreachable(pricer)
+    return not task.demand.one_shipment and plan.units_missing > unreachable(pricer)
 
 
 def _counts_inbound(task: GroupTask) -> bool:
@@ -160,12 +234,15 @@ def _counts_inbound(task: GroupTask) -> bool:
     return allowed == "always" or (allowed == "offers" and task.request.purpose in OFFERS)
 
 
-def _fuller(plan: GroupPlan, other: GroupPlan) -> GroupPlan:
-    return other if other.units_missing < plan.units_missing else plan
+def _fuller(plan: GroupPlan, other: GroupPlan, step: str = "") -> GroupPlan:
+    """The other where it serves more, which is what the step was for."""
+    if other.units_missing >= plan.units_missing:
+        return plan
+    return replace(other, steps=(*plan.steps, step) if step else plan.steps)
 
 
 def _pricer_of(task: GroupTask, destination: Place) -> GroupPricer:
-    return GroupPricer(task.demand, find_candidates(task, destination), task.facts.network.service)
+    return GroupPricer(task.demand, find_candidates(task, destination), *task.least_in_shipment)
 
 
 def plan_under(task: GroupTask, pricer: GroupPricer | None = None) -> GroupPlan:
@@ -188,11 +265,16 @@ def plan_under(task: GroupTask, pricer: GroupPricer | None = None) -> GroupPlan:
         plan = spread(pricer, plan, pieces, most)
         if len(atoms) <= EXACT_ATOMS:
             plan, is_proven = improved(pricer, plan, pieces, most)
+        held = with_minimums(pricer, plan)
+        plan, is_proven = held, is_proven and held is plan
         exact = None
     shipments = [shipment_of(pricer, row, plan[row]) for row in sorted(plan)]
     missing = _missing(task, pricer, shipments)
     cost = sum(shipment.price.cost for shipment in shipments)
-    if is_proven:
+    packing = pricer.candidates.packing
+    if packing is not None:
+        bound, is_proven = None, is_proven and packing.is_exact
+    elif is_proven:
         bound = cost
     elif missing:
         bound = None
@@ -254,7 +336,7 @@ def shipment_of(pricer: GroupPricer, row: int, load: Load) -> Shipment:
     if price is None:
         node = int(pricer.candidates.nodes[row])
         raise FinalError(f"node number {node} cannot serve what was planned")
-    return Shipment(pricer, row, load, pricer.lines_of(load), price)
+    return Shipment(pricer, row, load, pricer.lines_of(load), pricer.paid(row, price))
 
 
 def _missing(task: GroupTask, pricer: GroupPricer, shipments: Sequence[Shipment]) -> list[Missing]:
@@ -269,7 +351,7 @@ def _missing(task: GroupTask, pricer: GroupPricer, shipments: Sequence[Shipment]
             line = task.demand.lines[position]
             lacks = line.quantity - sent[position]
             if lacks:
-                reason = _why_not(task, pricer.candidates, position, atom, is_full=is_full)
+                reason = _why_not(task, pricer, position, atom, is_full=is_full)
                 missing.append(
                     Missing(line_id=line.line_id, sku=line.sku, quantity=lacks, reason=reason)
                 )
@@ -277,18 +359,22 @@ def _missing(task: GroupTask, pricer: GroupPricer, shipments: Sequence[Shipment]
 
 
 def _why_not(
-    task: GroupTask, candidates: Candidates, position: int, atom: Atom, *, is_full: bool
+    task: GroupTask, pricer: GroupPricer, position: int, atom: Atom, *, is_full: bool
 ) -> str:
+    candidates = pricer.candidates
     quantity = task.demand.lines[position].quantity
     parts = task.demand.parts[position]
     holds = [candidates.have[:, sku] >= each * quantity for sku, each in parts]
     if not np.logical_and.reduce(holds).any():
         reasons = [
-            why_missing(task, task.demand.skus[sku], candidates.excluded)
+            why_missing(task, task.demand.skus[sku], candidates)
             for (sku, _), enough in zip(parts, holds, strict=True)
             if not enough.any()
         ]
         return NO_STOCK if NO_STOCK in reasons else (reasons or [NOT_ENOUGH_UNITS])[0]
     if len(atom.lines) > 1:
         return NOT_IN_ONE_SHIPMENT
-    return TOO_MANY_SHIPMENTS if is_full else NOT_ENOUGH_UNITS
+    if is_full:
+        return TOO_MANY_SHIPMENTS
+    is_small = pricer.is_small(dict.fromkeys([task.demand.atoms.index(atom)], atom.units))
+    return TOO_SMALL if is_small else NOT_ENOUGH_UNITS

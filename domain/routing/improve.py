@@ -12,6 +12,7 @@ import numpy as np
 from domain.routing.bound import Relaxation, bound_of
 from domain.routing.facts import Flags, Floats
 from domain.routing.milp import Answer, Model
+from domain.routing.objective import Measures, measures_of
 from domain.routing.plans import GroupPricer, first_prices
 from domain.routing.pricing import leg
 from domain.routing.spread import Plan, piece_rooms
@@ -29,6 +30,8 @@ class _Way(NamedTuple):
     amount: int
     per_kg: int
     room: int
+    measures: Measures | None = None
+    """What is made least before cost; then `amount` has their weight in it (objective.py)."""
 
 
 class _Columns(NamedTuple):
@@ -51,7 +54,7 @@ def improved(
     units = np.array([atom.units for atom in pricer.demand.atoms], dtype=np.int64)
     targets = np.minimum(1.0, shares.sum(axis=0))
     is_full = _units(plan) >= round(float(targets @ units))
-    if is_full:
+    if is_full and pricer.candidates.packing is None:
         cost = _cost(pricer, plan)
         bound = bound_of(_relaxation(pricer, shares, targets), cost)
         if bound.cost > cost - 1:
@@ -115,6 +118,8 @@ def _relaxation(pricer: GroupPricer, shares: Floats, targets: Floats) -> Relaxat
     units = np.array([atom.units for atom in pricer.demand.atoms], dtype=np.float64)
     grams = np.array([atom.grams for atom in pricer.demand.atoms], dtype=np.float64)
     costs = np.outer(sites.per_unit, units) + np.outer(np.where(usable, per_gram, 0.0), grams)
+    if sites.prices.shape[1]:
+        costs = costs + sites.prices
     return Relaxation(
         np.where(usable, fixed, 0.0), costs, np.where(usable[:, None], shares, 0.0), targets
     )
@@ -151,8 +156,7 @@ def _solved(
     if targets is not None:
         goals = [round(float(x) * y) for x, y in zip(targets, units, strict=True)]
         model, columns = _model(pricer, ways, shares, pieces, most_parts, goals)
-        answer = model.solve()
-        return None if answer is None else _read(pricer, columns, answer)
+        return _solved_in_turn(pricer, model, columns, is_optimal=True)
     model, columns = _model(pricer, ways, shares, pieces, most_parts, goals)
     costs = list(model.costs)
     model.costs = [0.0] * len(costs)
@@ -164,9 +168,33 @@ def _solved(
     most = round(-float(np.dot(np.rint(fullest.values), model.costs)))
     model.row({column: float(each) for column, _, _, each in columns.served}, most, most)
     model.costs = costs
+    return _solved_in_turn(pricer, model, columns, is_optimal=fullest.is_optimal)
+
+
+def _solved_in_turn(
+    pricer: GroupPricer, model: Model, columns: _Columns, *, is_optimal: bool
+) -> tuple[Plan, bool] | None:
+    """The least of each measure before cost in turn, then the least cost of plans with those."""
+    packing = pricer.candidates.packing
+    if packing is not None:
+        costs = list(model.costs)
+        for column, way in columns.opened:
+            if way.measures is not None:
+                costs[column] = (way.amount - packing.weighs(way.measures)) / MICROS
+        for measure in packing.order:
+            terms = {
+                column: float(getattr(way.measures, measure)) for column, way in columns.opened
+            }
+            model.costs = [terms.get(column, 0.0) for column in range(len(costs))]
+            answer = model.solve()
+            if answer is None:
+                return None
+            model.row(terms, round(float(np.dot(np.rint(answer.values), model.costs))))
+            is_optimal = is_optimal and answer.is_optimal
+        model.costs = costs
     answer = model.solve()
     found = None if answer is None else _read(pricer, columns, answer)
-    return None if found is None else (found[0], found[1] and fullest.is_optimal)
+    return None if found is None else (found[0], found[1] and is_optimal)
 
 
 def _ways(pricer: GroupPricer, row: int) -> list[_Way]:
@@ -192,14 +220,16 @@ def _ways(pricer: GroupPricer, row: int) -> list[_Way]:
 def _services(pricer: GroupPricer, row: int, begin: int, turn: int, room: int) -> list[_Way]:
     sites, times = pricer.candidates.sites, pricer.candidates.times
     legs = [
-        leg(sites, times, pricer.services, row, way, begin, turn)[:2]
+        leg(sites, times, pricer.services, row, way, begin, turn)
         for way in range(sites.services.shape[1])
     ]
-    able = sorted({(int(x), int(y)) for x, y in legs if x >= 0})
+    able = sorted({(int(x), int(y), int(z)) for x, y, _, z in legs if x >= 0})
+    is_packed = pricer.candidates.packing is not None
     kept: list[_Way] = []
-    for amount, per_kg in able:
+    for amount, per_kg, arrives in able:
         if not kept or per_kg < kept[-1].per_kg:
-            kept.append(_Way(row, begin, amount, per_kg, room))
+            found = measures_of(times, int(sites.km[row]), arrives) if is_packed else None
+            kept.append(_Way(row, begin, amount, per_kg, room, found))
     return kept
 
 
@@ -257,6 +287,8 @@ def _add_loads(
         if most < 1 or sites.classes[way.row, number] > way.begin:
             continue
         cost = int(sites.per_unit[way.row]) * each + way.per_kg * atom.grams / parts / 1_000
+        if sites.prices.shape[1]:
+            cost += int(sites.prices[way.row, number]) / parts
         column = model.column(cost / MICROS, most)
         columns.served.append((column, way, number, each))
         load[column] = float(each)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from domain.routing.compiled import compiled
-from domain.routing.facts import Indexes, Ints, ServiceArrays
+from domain.routing.facts import Flags, Indexes, Ints, ServiceArrays
 from domain.routing.pricing import IMPOSSIBLE, Sets, Sites, best_sets
 from domain.routing.timetable import Times
 
@@ -41,6 +41,8 @@ class Priced(NamedTuple):
     sets: Sets
     weights: Ints
     """(service, set): the part of its tariff that grows with weight; last row: none."""
+    alone: Flags | None = None
+    """By set: whether it may only be a plan's one part; None: no set is so small."""
 
 
 @dataclass(slots=True)
@@ -114,7 +116,25 @@ def _children(branch: _Branch, row: int, atom: int) -> tuple[_Branch, _Branch]:
 def _relaxed(priced: Priced, branch: _Branch, most_parts: int) -> Partition:
     """The optimum if a row could be used again and again."""
     units = priced.sets.units
-    costs, rows = best_sets(*priced, branch.forbidden, branch.required)
+    costs, rows = best_sets(*priced[:5], branch.forbidden, branch.required)
+    if priced.alone is None:
+        return _parted(costs, rows, units, most_parts)
+    single = _single(costs, rows, units)
+    costs[priced.alone] = IMPOSSIBLE
+    several = _parted(costs, rows, units, most_parts)
+    return min(single, several, key=lambda x: (-x.units, x.cost, len(x.parts)))
+
+
+def _single(costs: Ints, rows: Indexes, units: Ints) -> Partition:
+    """The set with most units that one row serves, then the cheapest; of equals the lowest."""
+    able = np.flatnonzero(costs[1:] < IMPOSSIBLE) + 1
+    if not len(able):
+        return NOTHING
+    best = int(able[np.lexsort((costs[able], -units[able]))[0]])
+    return Partition(int(units[best]), int(costs[best]), ((int(rows[best]), best),))
+
+
+def _parted(costs: Ints, rows: Indexes, units: Ints, most_parts: int) -> Partition:
     table = np.empty(len(units), dtype=np.int64)
     counts = np.empty(len(units), dtype=np.int32)
     choices = np.empty(len(units), dtype=np.int32)

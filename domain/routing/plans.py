@@ -9,7 +9,8 @@ import numpy as np
 from domain.routing.candidates import Candidates
 from domain.routing.compiled import compiled
 from domain.routing.demand import Demand
-from domain.routing.facts import Floats, Ints, ServiceArrays
+from domain.routing.facts import Flags, Floats, Ints, ServiceArrays
+from domain.routing.objective import measures_of
 from domain.routing.partition import Priced
 from domain.routing.pricing import IMPOSSIBLE, Sets, Sites, leg, price, weight_costs
 from domain.routing.timetable import Times
@@ -19,7 +20,10 @@ Load = Mapping[int, int]
 
 
 class Price(NamedTuple):
-    """A shipment's cost; turn, way and begin tell day and service (see pricing.py)."""
+    """A shipment's cost (packed, where measures come before cost: objective.py).
+
+    Turn, way and begin tell day and service (see pricing.py).
+    """
 
     cost: int
     turn: int
@@ -41,10 +45,17 @@ class GroupPricer:
 
     demand: Demand
     candidates: Candidates
-    services: ServiceArrays
+    least_value: int = 0
+    """Micros of goods that each of several shipments has at least."""
+    least_units: int = 0
     _first_days: dict[int, _FirstDay] = field(default_factory=dict)
     cache: dict[str, object] = field(default_factory=dict)
     """What is worked out once for these candidates."""
+
+    @property
+    def services(self) -> ServiceArrays:
+        """The carriers' tariffs as the policy weighs them."""
+        return self.candidates.services
 
     def price(self, row: int, load: Load) -> Price | None:
         """What the row asks for those units; None when stock, capacity or carrier do not suffice.
@@ -64,7 +75,36 @@ class GroupPricer:
                 needed[sku] = needed.get(sku, 0) + need * quantity // atom.units
         if any(have[sku] < need for sku, need in needed.items()):
             return None
-        return self.price_of(row, units, grams, begin)
+        found = self.price_of(row, units, grams, begin)
+        extra = self.units_price(row, load)
+        return found if found is None or not extra else found._replace(cost=found.cost + extra)
+
+    def units_price(self, row: int, load: Load) -> int:
+        """What the units themselves cost at the row's node; of a part of an atom, its share."""
+        prices = self.candidates.sites.prices
+        if not prices.shape[1]:
+            return 0
+        atoms = self.demand.atoms
+        return sum(int(prices[row, x]) * load[x] // atoms[x].units for x in load)
+
+    def paid(self, row: int, price: Price) -> Price:
+        """The price with its cost alone, without the measures that are packed before it."""
+        packing = self.candidates.packing
+        if packing is None:
+            return price
+        sites, times = self.candidates.sites, self.candidates.times
+        _, _, _, arrives = leg(sites, times, self.services, row, price.way, price.begin, price.turn)
+        weighed = packing.weighs(measures_of(times, int(sites.km[row]), int(arrives)))
+        return price._replace(cost=price.cost - weighed)
+
+    def is_small(self, load: Load) -> bool:
+        """Whether a shipment of so little may only go alone."""
+        if not self.least_value and not self.least_units:
+            return False
+        quantities = self.lines_of(load)
+        lines = self.demand.lines
+        value = sum(lines[x].unit_price_micros * units for x, units in quantities.items())
+        return value < self.least_value or sum(quantities.values()) < self.least_units
 
     def price_of(self, row: int, units: int, grams: int, begin: int) -> Price | None:
         """As `price`, of so many units and so much weight, stock aside."""
@@ -108,7 +148,22 @@ class GroupPricer:
         sets, services = sets_of(self.demand), self.services
         weights = np.empty((len(services.base) + 1, len(sets.units)), dtype=np.int64)
         weight_costs(services.per_kg, sets.grams, weights)
-        return Priced(sites, self.candidates.times, services, sets, weights)
+        alone = self._alone(sets.units)
+        return Priced(sites, self.candidates.times, services, sets, weights, alone)
+
+    def _alone(self, units: Ints) -> Flags | None:
+        """By set: whether it is too little to go beside another shipment; None: no set is."""
+        if not self.least_value and not self.least_units:
+            return None
+        lines, atoms = self.demand.lines, self.demand.atoms
+        worth = [
+            sum(lines[x].unit_price_micros * lines[x].quantity for x in atom.lines)
+            for atom in atoms
+        ]
+        # Dearer goods than the least are enough: cut so that sums fit.
+        values = sums([min(value, self.least_value) for value in worth])
+        found: Flags = (values < self.least_value) | (units < self.least_units)
+        return found
 
     def lines_of(self, load: Load) -> dict[int, int]:
         """Line's position -> units."""

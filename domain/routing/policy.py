@@ -1,17 +1,34 @@
 """Routing policy: data that decides which plans are allowed and what they cost."""
 
+from collections import Counter
 from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from domain.network import DistributionGroup, NodeKind
-from domain.values import Id, Model, PositiveMoney
+from domain.routing.strategy import (
+    AfterAction,
+    Constraints,
+    Criteria,
+    Filters,
+    Objective,
+    Sections,
+    SoftLimit,
+    Strategy,
+)
+from domain.values import Id, PositiveMoney
 
-SoftLimit = Literal["max_distance_km", "max_shipments", "excluded_kinds", "excluded_nodes"]
+DEFAULT = "default"
+"""The strategy that a policy's own fields make: for orders of no other."""
 
 
-class RoutingPolicy(Model):
+def _unless(default: Any) -> Any:
+    """A field that a document has only where it says more: older versions keep their content."""
+    return Field(default=default, exclude_if=lambda value: value == default)
+
+
+class RoutingPolicy(Sections):
     """Costs in the base currency. Every number is a cost or a limit; nothing is hidden in code."""
 
     name: Id
@@ -47,3 +64,43 @@ class RoutingPolicy(Model):
     """Distance taken when a place has no coordinates and both lie in one region."""
     assumed_km_same_country: Annotated[int, Field(ge=0)] = 1_500
     assumed_km_abroad: Annotated[int, Field(ge=0)] = 8_000
+    filters: Filters = _unless(Filters())
+    """Here and below: of orders that no strategy is for, and of strategies without that section."""
+    criteria: Criteria = _unless(Criteria())
+    constraints: Constraints = _unless(Constraints())
+    objective: Objective = _unless(("cost",))
+    after: tuple[AfterAction, ...] = _unless(())
+    strategies: tuple[Strategy, ...] = _unless(())
+    """The first whose condition holds for an order is its strategy."""
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        names = Counter(strategy.name for strategy in self.strategies)
+        names[DEFAULT] += 1
+        for number, strategy in enumerate(self.strategies):
+            if names[strategy.name] > 1:
+                raise ValueError(
+                    f"strategies.{number}.name: '{strategy.name}' is taken: give it its own name"
+                )
+        return self
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether it has none of the sections, only fields of its own."""
+        return (
+            not self.strategies
+            and not self.after
+            and self.objective == ("cost",)
+            and self.filters == Filters()
+            and self.criteria == Criteria()
+            and self.constraints == Constraints()
+        )
+
+    @property
+    def group_names(self) -> tuple[str, ...]:
+        """Every distribution group that it names, whichever strategy."""
+        found = dict.fromkeys(self.sourcing_groups)
+        for section in (self.filters, *(x.filters for x in self.strategies)):
+            if section is not None:
+                found |= dict.fromkeys(section.sourcing_groups or ())
+        return tuple(found)

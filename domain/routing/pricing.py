@@ -1,7 +1,8 @@
 """What a node asks for a set of atoms: the tariff on arrays, compiled.
 
 cost = shipment + kind + distance + node's order cost + node's unit cost x units
-     + carrier (base + per km + per kg) + lateness per day begun + price of scarce stock
+     + carrier (base + per km + per kg) + lateness per day begun + price of a day to delivery
+     + prices of the units (scarce stock, a strategy's criteria)
 """
 
 from typing import NamedTuple
@@ -45,7 +46,7 @@ class Sites(NamedTuple):
     shared: Ints
     """(row, SKU that several atoms ask for): units."""
     prices: Ints
-    """(row, atom): price of scarce stock in micros; no columns: none."""
+    """(row, atom): price of the atom's units in micros; no columns: none."""
     learned: NDArray[np.int16]
     """(row, way, weekday of the collection): calendar days until delivered; -1: not learned."""
 
@@ -77,10 +78,13 @@ def room_on(sites: Sites, row: int, day: int) -> int:
 
 @compiled
 def lateness(times: Times, moment: int) -> int:
-    """Micros for each day begun after the due time."""
-    if moment <= times.due:
-        return 0
-    return int(-((times.due - moment) // ONE_DAY) * times.late_cost)
+    """Micros for each day begun after the due time, and for each from the start to delivery."""
+    amount = 0
+    if moment > times.due:
+        amount = -((times.due - moment) // ONE_DAY) * times.late_cost
+    if moment > times.start:
+        amount += -((times.start - moment) // ONE_DAY) * times.day_cost
+    return int(amount)
 
 
 @compiled
@@ -172,7 +176,7 @@ def is_overdrawn(needed: Ints, stock: Ints) -> bool:
 
 @compiled
 def scarcity(prices: Ints, atoms: int) -> int:
-    """The price of the scarce stock those atoms would use."""
+    """The prices of the units of those atoms."""
     total = 0
     for atom in range(len(prices)):
         if atoms >> atom & 1:
@@ -194,7 +198,7 @@ def begin_of(sites: Sites, row: int, atoms: int) -> int:
 def set_cost(
     sites: Sites, times: Times, services: ServiceArrays, sets: Sets, row: int, atoms: int
 ) -> int:
-    """What the node asks for exactly those atoms (bits), scarce stock's price not counted."""
+    """What the node asks for exactly those atoms (bits), the prices of their units not counted."""
     if is_overdrawn(sets.shared[:, atoms], sites.shared[row]):
         return IMPOSSIBLE
     begin = begin_of(sites, row, atoms)
@@ -214,6 +218,7 @@ def first_legs(
     calendars, kms, fixed, ways = sites.calendar, sites.km, sites.fixed, sites.services
     counter, ship, ship_day, delivered = times.counter, times.ship, times.ship_day, times.delivered
     due, late_cost, first, learned = times.due, times.late_cost, times.first[0], sites.learned
+    start, day_cost = times.start, times.day_cost
     base, per_km, pickups = services.base, services.per_km, services.pickup
     transits, reaches = services.transit_days, services.km_per_day
     for row in range(len(kms)):
@@ -240,6 +245,8 @@ def first_legs(
             if arrives >= 0:
                 if arrives > due:
                     amount += -((due - arrives) // ONE_DAY) * late_cost
+                if arrives > start:
+                    amount += -((start - arrives) // ONE_DAY) * day_cost
                 amounts[row, way] = amount
 
 

@@ -13,8 +13,9 @@ from domain.catalogue import KitComponent, SupplyMode
 from domain.orders import Method, ServiceLevel
 from domain.routing.decision import Assignment, NodeScore, Option, PlannedShipment
 from domain.routing.facts import Ints
-from domain.routing.group import GroupPlan, Shipment
-from domain.routing.partition import cheapest_partition
+from domain.routing.filters import barred_text
+from domain.routing.group import GroupPlan, Shipment, atoms_of, shipment_of
+from domain.routing.partition import Partition, cheapest_partition
 from domain.routing.plans import GroupPricer, is_possible
 from domain.routing.pricing import COUNTER, IMPOSSIBLE, leg, price
 from domain.routing.timetable import calendar_of, moment
@@ -156,7 +157,7 @@ def scores_of(groups: Sequence[GroupPlan]) -> Scores:
             found = np.flatnonzero(lines[row]).tolist()
             covers.setdefault(node, []).extend(plan.task.demand.lines[x].line_id for x in found)
             if is_possible(int(cost[row])):
-                costs[node] = costs.get(node, 0) + int(cost[row])
+                costs[node] = costs.get(node, 0) + _paid(plan.pricer, row, int(cost[row]))
     nodes = groups[0].task.facts.network.nodes if groups else ()
     rows = tuple(
         NodeScore.model_construct(
@@ -169,6 +170,15 @@ def scores_of(groups: Sequence[GroupPlan]) -> Scores:
         for node in sorted(distances)
     )
     return Scores(rows, len(np.unique(np.concatenate(compared))) if compared else 0)
+
+
+def _paid(pricer: GroupPricer, row: int, cost: int) -> int:
+    """The cost of all the row covers, without measures that are packed before it."""
+    if pricer.candidates.packing is None:
+        return cost
+    numbers = np.flatnonzero(pricer.candidates.covers[row]).tolist()
+    found = pricer.price(row, {x: pricer.demand.atoms[x].units for x in numbers})
+    return cost if found is None else pricer.paid(row, found).cost
 
 
 def _lines_covered(pricer: GroupPricer) -> "np.ndarray[tuple[int, int], np.dtype[np.bool_]]":
@@ -196,6 +206,8 @@ def _cover_costs(pricer: GroupPricer) -> Ints:
         costs[row], _, _ = price(
             sites, times, services, row, int(units[row]), int(grams[row]), int(begins[row])
         )
+    if sites.prices.shape[1]:
+        costs = np.minimum(costs + (covers * sites.prices).sum(axis=1), IMPOSSIBLE)
     costs[units == 0] = IMPOSSIBLE
     if sites.shared.shape[1]:
         needs = demand.needs()
@@ -229,7 +241,12 @@ def excluded_of(groups: Sequence[GroupPlan]) -> dict[str, tuple[str, ...]]:
     nodes: dict[str, list[int]] = {}
     for node, reason in reasons.items():
         nodes.setdefault(reason, []).append(node)
-    return {reason: _ids(groups, sorted(nodes[reason])) for reason in sorted(nodes)}
+    for candidates in found:
+        for sku, barred in candidates.barred.items():
+            for node, reason in barred.items():
+                if node not in reasons:
+                    nodes.setdefault(barred_text(sku, reason), []).append(node)
+    return {reason: _ids(groups, sorted(set(nodes[reason]))) for reason in sorted(nodes)}
 
 
 def _ids(groups: Sequence[GroupPlan], nodes: Iterable[int]) -> tuple[str, ...]:
@@ -251,5 +268,16 @@ def runner_up_of(groups: Sequence[GroupPlan], cost: int) -> int | None:
         main = min(partition.parts, key=lambda part: (-int(units[part[1]]), part[0]))[0]
         other = cheapest_partition(priced, plan.task.most_shipments, without=main)
         if other is not None and other.units == partition.units:
-            changes.append(other.cost - partition.cost)
+            changes.append(_cost_of(plan, other) - _cost_of(plan, partition))
     return cost + min(changes) if changes else None
+
+
+def _cost_of(plan: GroupPlan, partition: Partition) -> int:
+    """Micros; of packed costs, the cost alone."""
+    if not plan.is_packed or plan.pricer is None:
+        return partition.cost
+    atoms = plan.pricer.demand.atoms
+    return sum(
+        shipment_of(plan.pricer, row, {x: atoms[x].units for x in atoms_of(part)}).price.cost
+        for row, part in partition.parts
+    )

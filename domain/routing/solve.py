@@ -14,7 +14,6 @@ from domain.errors import FinalError
 from domain.network import CarrierService, Node, NodeKind, Place
 from domain.orders import Method, ServiceLevel
 from domain.routing.batch import Contender, contender_of, plan_together
-from domain.routing.candidates import GroupTask
 from domain.routing.decision import (
     KERNEL_VERSION,
     Decision,
@@ -26,7 +25,7 @@ from domain.routing.decision import (
     Snapshot,
 )
 from domain.routing.demand import Demand, demand_of
-from domain.routing.facts import Ints, KernelFacts, content_id, facts_of, looked_at, pooled
+from domain.routing.facts import KernelFacts, content_id, facts_of, looked_at, pooled
 from domain.routing.group import OFFERS, GroupPlan, plan_group, plan_whole
 from domain.routing.policy import RoutingPolicy
 from domain.routing.record import (
@@ -38,13 +37,16 @@ from domain.routing.record import (
     scores_of,
     work_day_of,
 )
-from domain.routing.supply import Supply, Taken
+from domain.routing.rules import Rules, rules_for
+from domain.routing.strategy import LAST
+from domain.routing.supply import Taken
+from domain.routing.task import GroupTask, Held
 
 _LEVELS = (ServiceLevel.STANDARD, ServiceLevel.EXPRESS, ServiceLevel.SAME_DAY)
 _MANY = "ABCDEFGHIJKLMNOP"
 """Products to warm up with: more lines than the exact core takes."""
 Groups = list[tuple[RequestGroup, Demand]]
-Known = dict[frozenset[str], tuple[Supply, Ints]]
+Known = dict[tuple[frozenset[str], bool], Held]
 """The first group's supply and distances, for all levels."""
 
 
@@ -103,9 +105,10 @@ def decide_batch_on(
     asked = tuple(x.model_copy(update={"own_units": {}}) for x in given)
     contenders: dict[int, Contender] = {}
     for number, request in enumerate(asked):
-        groups = _demands(request, facts, policy)
+        rules = rules_for(policy, request, facts.products)
+        groups = _demands(request, facts, rules.policy)
         if len(groups) == 1 and request.purpose not in OFFERS:
-            task = group_task(request, facts, policy, Taken(), *groups[0], None)
+            task = group_task(request, facts, rules.policy, Taken(), *groups[0], None)
             found = contender_of(plan_group(task))
             if found is not None:
                 contenders[number] = found
@@ -126,7 +129,8 @@ def decide_batch_on(
             if plan.task.group.method is not Method.PICKUP:
                 level = plan.task.group.service_level
             option = _option_plan(level, [plan], taken)
-            decisions.append(_decision(request, own, policy, [option], option))
+            rules = rules_for(policy, request, facts.products)
+            decisions.append(_decision(request, own, policy, rules, [option], option))
     return Batch(tuple(decisions), together.cost, together.bound)
 
 
@@ -176,34 +180,38 @@ class _OptionPlan:
 def _decide(
     request: DecisionRequest, facts: KernelFacts, policy: RoutingPolicy, taken: Taken
 ) -> Decision:
-    groups = _demands(request, facts, policy)
+    rules = rules_for(policy, request, facts.products)
+    groups = _demands(request, facts, rules.policy)
     asked_level = max(
         (group.service_level for group, _ in groups if group.method is not Method.PICKUP),
         key=_LEVELS.index,
         default=ServiceLevel.STANDARD,
     )
     known: Known = {}
-    plans_asked = _plan_groups(request, facts, policy, taken, groups, None, known)
+    plans_asked = _plan_groups(request, facts, rules.policy, taken, groups, None, known)
     asked = _option_plan(asked_level, *plans_asked)
     plans = [asked]
     ships = any(group.method is not Method.PICKUP for group, _ in groups)
     if request.purpose in OFFERS and ships:
         for level in _LEVELS:
             if level is not asked_level:
-                found = _plan_whole_groups(request, facts, policy, taken, groups, level, known)
+                found = _plan_whole_groups(
+                    request, facts, rules.policy, taken, groups, level, known
+                )
                 if found is not None:
                     plans.append(_option_plan(level, *found))
         plans.sort(key=lambda x: _LEVELS.index(x.option.service_level))
         plans = _really_faster(plans, asked)
     chosen = _choose(plans, asked)
     taken.stock, taken.capacity = chosen.taken.stock, chosen.taken.capacity
-    return _decision(request, facts, policy, plans, chosen)
+    return _decision(request, facts, policy, rules, plans, chosen)
 
 
 def _decision(
     request: DecisionRequest,
     facts: KernelFacts,
     policy: RoutingPolicy,
+    rules: Rules,
     plans: list[_OptionPlan],
     chosen: _OptionPlan,
 ) -> Decision:
@@ -221,7 +229,19 @@ def _decision(
         compared=scores.compared,
         excluded=excluded_of(chosen.groups),
         runner_up_cost_micros=runner_up_of(chosen.groups, chosen.option.cost_micros),
+        strategy=rules.strategy,
+        relaxed=_steps_of(chosen.groups) if rules.strategy else (),
+        after=_last_resort(rules.policy) if chosen.option.missing else "",
     )
+
+
+def _steps_of(groups: list[GroupPlan]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(step for plan in groups for step in plan.steps))
+
+
+def _last_resort(policy: RoutingPolicy) -> str:
+    last = policy.after[-1] if policy.after else ""
+    return last if isinstance(last, str) and last in LAST else ""
 
 
 def _bound_of(groups: list[GroupPlan]) -> int | None:

@@ -1,6 +1,6 @@
 """What nodes hold for a ship group, and from when they can work on it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from domain.catalogue import SupplyMode
 from domain.routing.decision import DecisionRequest
 from domain.routing.demand import Demand
-from domain.routing.facts import Ints, KernelFacts
+from domain.routing.facts import Flags, Ints, KernelFacts
 
 ENDLESS = 1 << 40
 """Units of a product that needs no stock; more than any order can ask for."""
@@ -38,6 +38,18 @@ class Taken:
 
 
 @dataclass(frozen=True, slots=True)
+class Barred:
+    """What nodes may not give of their stock."""
+
+    keep: int = 0
+    """Sellable units of each SKU that stay at a node."""
+    nodes: Mapping[str, Flags] = field(default_factory=dict)
+    """SKU -> by node of the network: whether it may not handle it."""
+    told: Sequence[tuple[str, str, Flags]] = ()
+    """(SKU, reason, by node), in the order in which they are told."""
+
+
+@dataclass(frozen=True, slots=True)
 class Supply:
     """Who holds or makes something of the group."""
 
@@ -49,6 +61,8 @@ class Supply:
     """(row, SKU): index into `releases`."""
     releases: list[datetime]
     """From when units may be worked on, ascending; the first: at once."""
+    barred: dict[str, dict[int, str]] = field(default_factory=dict)
+    """SKU -> nodes that hold enough of it but may not give it -> why not."""
 
 
 def supply_of(
@@ -58,6 +72,7 @@ def supply_of(
     start: datetime,
     taken: Taken,
     awaited: frozenset[str],
+    barred: Barred,
 ) -> Supply:
     """Sellable and own units, less what is masked or taken; of `awaited` SKUs also inbound ones.
 
@@ -75,7 +90,7 @@ def supply_of(
         stock = facts.stock.get(sku)
         listed = np.zeros(count, dtype=np.bool_)
         if stock is not None:
-            row[stock.nodes] = stock.units
+            row[stock.nodes] = np.maximum(0, stock.units - barred.keep)
             listed[stock.nodes] = True
         _add_own(facts, request, sku, row, listed)
         for node, quantity in gone.get(sku, ()):
@@ -83,6 +98,8 @@ def supply_of(
         _make(facts, sku, demand.asked[number], start, row, listed, number, later)
         if sku in awaited:
             _await(facts, sku, demand.asked[number], start, row, number, later)
+        if sku in barred.nodes:
+            row[barred.nodes[sku]] = 0
         masked = [x.node_id for x in request.exclusions if x.sku == sku]
         if masked:
             row[facts.network.indexes_of(masked)] = 0
@@ -97,7 +114,26 @@ def supply_of(
         for (number, node), moment in later.items():
             if node in position:
                 classes[position[node], number] = number_of.get(moment, 0)
-    return Supply(nodes, np.maximum(have, 0), classes, releases)
+    told = _told(facts, demand, barred)
+    return Supply(nodes, np.maximum(have, 0), classes, releases, told)
+
+
+def _told(facts: KernelFacts, demand: Demand, barred: Barred) -> dict[str, dict[int, str]]:
+    """Why holders of enough units may not give them; the first reason of each."""
+    found: dict[str, dict[int, str]] = {}
+    for sku, reason, nodes in barred.told:
+        stock = facts.stock.get(sku)
+        if stock is not None:
+            for node in stock.nodes[nodes[stock.nodes] & (stock.units > 0)].tolist():
+                found.setdefault(sku, {}).setdefault(node, reason)
+    for number, sku in enumerate(demand.skus):
+        stock = facts.stock.get(sku)
+        if barred.keep and stock is not None:
+            asked = demand.asked[number]
+            short = (stock.units >= asked) & (stock.units - barred.keep < asked)
+            for node in stock.nodes[short].tolist():
+                found.setdefault(sku, {}).setdefault(node, f"keeps {barred.keep} units")
+    return found
 
 
 def _add_own(

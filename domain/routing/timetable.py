@@ -61,6 +61,9 @@ class Times(NamedTuple):
     due: int
     late_cost: int
     """Micros for each day begun after `due`."""
+    start: int = 0
+    day_cost: int = 0
+    """Micros for each day begun after `start`."""
 
 
 def times_of(

@@ -253,7 +253,8 @@ def fill_entries(
 ) -> int:
     """Fills which atoms each way serves, at what cost; returns how many entries there are."""
     rows, begins, rates, rooms = ways.row, ways.begin, ways.per_kg, ways.room
-    classes, per_unit = sites.classes, sites.per_unit
+    classes, per_unit, prices = sites.classes, sites.per_unit, sites.prices
+    some_priced = prices.shape[1] > 0
     size = 0
     for way in range(len(rows)):
         row = rows[way]
@@ -268,6 +269,8 @@ def fill_entries(
                 continue
             atoms[size] = atom
             costs[size] = per_unit[row] * units[atom] + by_weight(rates[way], grams[atom])
+            if some_priced:
+                costs[size] += prices[row, atom]
             shares[size] = most / units[atom]
             size += 1
         start[way + 1] = size
