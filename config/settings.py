@@ -1,14 +1,22 @@
 """Everything an operator may set, read from the environment (prefix `DOMS_`) or a `.env` file."""
 
-from ipaddress import ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 Port = Annotated[int, Field(ge=1, le=65_535)]
+Networks = tuple[IPv4Network | IPv6Network, ...]
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+
+
+def _networks(value: object) -> object:
+    """Networks as one text with commas, as the environment has them."""
+    if not isinstance(value, str):
+        return value
+    return tuple(part.strip() for part in value.split(",") if part.strip())
 
 
 class Settings(BaseSettings):
@@ -52,6 +60,9 @@ class Settings(BaseSettings):
     carrier_port: Port = 8094
     webhook_secret: str | None = None
     """Standard Webhooks secret (`whsec_...`) for connections that name no other `secret_env`."""
+    events_private_networks: Annotated[Networks, NoDecode, BeforeValidator(_networks)] = ()
+    """Own networks that order events may be sent to, such as `127.0.0.0/8,10.1.0.0/16`; to all
+    others in private address space nothing is sent, whoever subscribes."""
     hash_secret: str | None = None
     """Keys the hash by which Temporal knows a customer; without it no customer is shown there."""
 

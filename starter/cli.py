@@ -10,6 +10,7 @@ from typer.exceptions import TyperException
 from starter import (
     cli_connections,
     cli_data,
+    cli_events,
     cli_inbox,
     cli_inventory,
     cli_machine,
@@ -36,6 +37,7 @@ cli_policies.register(app)
 cli_simulate.register(app)
 cli_connections.register(app)
 cli_inbox.register(app)
+cli_events.register(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -53,6 +53,7 @@ _LIST = (
     " JOIN order_events e ON e.event_id = d.event_id WHERE d.id > :after"
 )
 _LIST_END = " ORDER BY d.id LIMIT :row_limit"
+_DOCUMENT = query("SELECT document FROM order_events WHERE event_id = :event_id", "order_events")
 _AGAIN = (
     "UPDATE event_deliveries SET state = 'waiting', attempts = 0, error = '', next_at = :next_at,"
     " done_at = NULL WHERE subscription_id IN (SELECT s.subscription_id FROM subscriptions s"
@@ -168,6 +169,15 @@ def deliveries(
     sql = query(_LIST + conditions + _LIST_END, "event_deliveries", "order_events")
     rows = session.execute(sql, {**given, "after": after, "row_limit": limit}).mappings()
     return [Delivery.model_validate(dict(row)) for row in rows]
+
+
+def delivery(session: Session, delivery_id: int) -> tuple[Delivery, dict[str, Any]]:
+    """One of them and the document that is sent. Raises UnknownReferenceError."""
+    found = deliveries(session, limit=1, after=delivery_id - 1)
+    if not found or found[0].id != delivery_id:
+        raise UnknownReferenceError(f"no delivery {delivery_id}")
+    document = session.execute(_DOCUMENT, {"event_id": found[0].event_id}).scalar_one()
+    return found[0], document
 
 
 def again(session: Session, delivery_id: int, now: datetime) -> None:

@@ -22,6 +22,7 @@ from starter.answers import Answers
 from starter.api import (
     commands,
     decisions,
+    events,
     inventory,
     labels,
     nodes,
@@ -31,6 +32,7 @@ from starter.api import (
     promises,
     reports,
     reservations,
+    subscriptions,
     tracking,
     webhooks,
 )
@@ -41,6 +43,7 @@ from starter.api.problems import install_problem_handlers
 from starter.auth import Gatekeeper
 from starter.capture_poll import CapturePoll
 from starter.dispatcher import Dispatcher
+from starter.event_sender import EventSender
 from starter.intake import Capture, Intake, Reference
 from starter.learned_dates import LearnedReader
 from starter.node_poll import NodePoll
@@ -60,7 +63,7 @@ RESTART_SECONDS = 1.0
 Lifespan = Callable[[FastAPI], Any]
 _PAGES = (
     *(orders, commands, nodes, promises, inventory, reservations),
-    *(webhooks, decisions, reports, policies, tracking, labels),
+    *(webhooks, decisions, reports, policies, tracking, labels, subscriptions, events),
 )
 """What is served under `/v1`."""
 
@@ -161,7 +164,10 @@ def _lifespan(
                 keeper = StockKeeper(engine, wakeup.set, clock)
                 poll = ParcelPoll(engine, Carriers(os.environ), wakeup.set, clock)
                 capture = CapturePoll(engine, services.capture, os.environ, wakeup.set, clock)
-                runs = (dispatcher, sweeper, keeper, poll, capture, *polls)
+                events_out = EventSender(
+                    engine, os.environ, settings.events_private_networks, clock
+                )
+                runs = (dispatcher, sweeper, keeper, poll, capture, events_out, *polls)
                 for run in (x.run for x in runs):
                     task = asyncio.create_task(_keep_running(run, connect))
                     stack.push_async_callback(_stop, task)

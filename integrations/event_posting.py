@@ -1,0 +1,164 @@
+"""Sends an event to a subscriber's address: signed, never to this network by mistake."""
+
+import socket
+import ssl
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
+
+import httpx
+
+from integrations.guards import retry_after
+from integrations.standard_webhooks import sign, signer
+from integrations.wording import words_of
+
+Networks = Collection[IPv4Network | IPv6Network]
+
+_READ_AT_MOST = 65_536
+"""So much of an answer is read, for its connection to be kept; more of it closes the connection."""
+_LOOKED_AT = 2_000
+_LONGEST_WORDS = 300
+_CONNECTED = "connection.connect_tcp.complete"
+
+
+class RefusedTargetError(Exception):
+    """An address that events are not sent to; the message says why."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a receiver said: `status` is None where there was no answer; `words` say why not."""
+
+    status: int | None
+    words: str = ""
+    retry_after: float | None = None
+    """Seconds after which it wants to be asked again."""
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether the event has reached it."""
+        return self.status is not None and httpx.codes.is_success(self.status)
+
+
+def refuse_target(url: str, allowed: Networks) -> None:
+    """Raise RefusedTargetError for an address that events cannot or must not be sent to.
+
+    A host that cannot be found now is let through: sending looks again.
+    """
+    parts = _parts(url)
+    try:
+        found = socket.getaddrinfo(parts.hostname, parts.port, type=socket.SOCK_STREAM)
+    except OSError:
+        found = []
+    for *_, place in found:
+        _refuse_address(parts.scheme, str(place[0]), allowed)
+    if not found and parts.scheme == "http":
+        raise RefusedTargetError(f"{parts.hostname} cannot be found, so use https")
+
+
+def _parts(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        is_well = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        httpx.URL(url)
+    except (ValueError, httpx.InvalidURL):
+        is_well = False
+    if not is_well:
+        raise RefusedTargetError("send a full address, such as https://example.com/hooks/doms")
+    if parts.username or parts.password or parts.fragment:
+        raise RefusedTargetError("leave out the name, password and fragment of the address")
+    return parts
+
+
+def _refuse_address(scheme: str, text: str, allowed: Networks) -> None:
+    address = _plain(ip_address(text.partition("%")[0]))
+    if any(address in network for network in allowed):
+        return
+    if not address.is_global or address.is_multicast:
+        raise RefusedTargetError(
+            f"{address} is a private address; DOMS_EVENTS_PRIVATE_NETWORKS names those that may"
+            " be told"
+        )
+    if scheme != "https":
+        raise RefusedTargetError(f"{address} is not in your own network, so use https")
+
+
+def _plain(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+    mapped = getattr(address, "ipv4_mapped", None)
+    return mapped if isinstance(mapped, IPv4Address) else address
+
+
+def post_event(
+    client: httpx.Client,
+    url: str,
+    event_id: str,
+    body: str,
+    secrets: Collection[str],
+    now: datetime,
+    allowed: Networks,
+) -> Answer:
+    """Send one event, signed with each secret; redirects are not followed.
+
+    The address is looked at again once it is connected, before anything is sent: a name may lead
+    elsewhere than when it was subscribed.
+    """
+    try:
+        parts = _parts(url)
+        headers = {**_signed(event_id, body, secrets, now), "Content-Type": "application/json"}
+        watch = _watch(parts.scheme, allowed)
+        with client.stream(
+            "POST",
+            url,
+            content=body.encode(),
+            headers=headers,
+            follow_redirects=False,
+            extensions={"trace": watch},
+        ) as response:
+            return _answer(response)
+    except (RefusedTargetError, ValueError) as refusal:
+        return Answer(None, str(refusal))
+    except httpx.TimeoutException as silence:
+        return Answer(None, f"no answer: {type(silence).__name__}")
+    except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError, OSError) as broken:
+        return Answer(None, f"cannot be reached: {broken}"[:_LONGEST_WORDS])
+
+
+def _signed(event_id: str, body: str, secrets: Collection[str], now: datetime) -> dict[str, str]:
+    """The headers of Standard Webhooks, with a signature by each secret."""
+    if not secrets:
+        raise ValueError("there is no secret to sign with")
+    signed = [sign(signer(secret), event_id, now, body) for secret in secrets]
+    signatures = " ".join(headers["webhook-signature"] for headers in signed)
+    return {**signed[0], "webhook-signature": signatures}
+
+
+def _watch(scheme: str, allowed: Networks) -> Any:
+    def watch(event: str, facts: Mapping[str, Any]) -> None:
+        if event == _CONNECTED:
+            stream = facts["return_value"]
+            address = stream.get_extra_info("server_addr")
+            try:
+                _refuse_address(scheme, str(address[0]), allowed)
+            except RefusedTargetError:
+                stream.close()
+                raise
+
+    return watch
+
+
+def _answer(response: httpx.Response) -> Answer:
+    read = bytearray()
+    for part in response.iter_raw():
+        read += part
+        if len(read) > _READ_AT_MOST:
+            break
+    status = response.status_code
+    if response.is_success:
+        return Answer(status)
+    said = httpx.Response(status, content=bytes(read[:_LOOKED_AT]))
+    words = "".join(x if x.isprintable() else " " for x in words_of(said))
+    told = f"answered {status}: {words}"[:_LONGEST_WORDS]
+    return Answer(status, told.rstrip(": "), retry_after(response.headers))
