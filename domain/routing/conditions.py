@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from domain.catalogue import Product
 from domain.network import NodeKind
@@ -17,7 +17,10 @@ Scalar = bool | int | Text
 
 
 def _as_list(value: Any) -> Any:
-    return [value] if isinstance(value, bool | int | str) else value
+    values = value if isinstance(value, list | tuple) else [value]
+    if not all(isinstance(one, bool | int | str) for one in values):
+        raise ValueError("must be text, a whole number, true or false, or a list of these")
+    return values
 
 
 Values = Annotated[tuple[Scalar, ...], BeforeValidator(_as_list), Field(min_length=1)]
@@ -104,6 +107,14 @@ class Condition(Model):
     units_below: Count | None = None
     any_line: ProductMatch | None = None
     every_line: ProductMatch | None = None
+
+    @model_validator(mode="after")
+    def _fits_some_order(self) -> Self:
+        for name in ("value", "units"):
+            least, below = getattr(self, f"{name}_at_least"), getattr(self, f"{name}_below")
+            if least is not None and below is not None and below <= least:
+                raise ValueError(f"{name}_below: fits no order: give more than {name}_at_least")
+        return self
 
     def holds(self, request: DecisionRequest, products: Mapping[str, Product]) -> bool:
         """Whether the strategy is for this order."""

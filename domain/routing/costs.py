@@ -17,7 +17,7 @@ from domain.routing.decision import StockFact
 from domain.routing.facts import KINDS, Ints, NetworkFacts, ServiceArrays
 from domain.routing.money import ExchangeRates, clipped, micros
 from domain.routing.pricing import IMPOSSIBLE
-from domain.routing.strategy import Criteria, Labor, NodeScore
+from domain.routing.strategy import Criteria, Labor, NodeCriterion
 from domain.routing.task import GroupTask
 from domain.values import MICROS
 
@@ -134,7 +134,7 @@ def _labor(network: NetworkFacts, labor: Labor) -> tuple[Ints, Ints]:
     return np.array(order, dtype=np.int64), np.array(unit, dtype=np.int64)
 
 
-def _scores(network: NetworkFacts, score: NodeScore) -> Ints:
+def _scores(network: NetworkFacts, score: NodeCriterion) -> Ints:
     """Cost x (best - value) / (best - worst), within 0 and the cost, rounded down."""
     cost, spread = micros(score.cost), score.best - score.worst
     prices: list[int] = []
@@ -180,8 +180,8 @@ def atom_prices(task: GroupTask, nodes: NDArray[np.int64], have: Ints) -> Ints:
                 if row is not None:
                     left = int(have[row, sku]) - units
                     column[row] = _units_price(criteria, product, fact, left, units)
-            prices[:, number] += column
-    if prices.max(initial=0) >= _REFUSED:
+            prices[:, number] = np.minimum(prices[:, number] + column, _REFUSED)
+    if prices.max(axis=0, initial=0).sum(dtype=np.float64) >= _REFUSED:
         raise FinalError("units would cost more than 10^11: check criteria and stock facts")
     return prices
 
@@ -203,4 +203,4 @@ def _units_price(
     if criteria.stock_out is not None and demand:
         wanted = demand * criteria.stock_out.days
         each += micros(criteria.stock_out.cost * max(Decimal(0), 1 - max(0, left) / wanted))
-    return clipped(min(each, _REFUSED // units) * units)
+    return min(each * units, _REFUSED)

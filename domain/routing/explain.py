@@ -13,16 +13,36 @@ def explain(decision: Decision, request: DecisionRequest) -> str:
     plan = decision.plan
     if plan is None:
         return "No plan was made."
-    parts = [_about(shipment) for shipment in plan.shipments] or ["No node serves this request."]
+    parts = _about_strategy(decision)
+    parts += [_about(shipment) for shipment in plan.shipments] or ["No node serves this request."]
     if plan.shipments:
         parts.append(f"Together {_amount(plan.cost_micros)}.")
-    parts += _about_missing(plan, request)
+    parts += _about_missing(plan, request, decision.after)
     parts += _about_bound(decision, plan)
     parts += _about_others(decision)
     if decision.runner_up_cost_micros is not None:
         more = decision.runner_up_cost_micros - plan.cost_micros
         parts.append(f"The next best plan costs {_amount(more)} more.")
     return " ".join(parts)
+
+
+def _about_strategy(decision: Decision) -> list[str]:
+    """Which strategy the order fell under, and what it took to serve it."""
+    found = [f"By strategy '{decision.strategy}'."] if decision.strategy else []
+    if decision.relaxed:
+        steps = ", ".join(_STEPS.get(step, f"without {step}") for step in decision.relaxed)
+        found.append(f"So much is served only {steps}.")
+    return found
+
+
+_STEPS = {
+    "split": "by splitting what is to stay together",
+    "ship_to_store": "by bringing it to the store",
+}
+_AFTER = {
+    "backorder": "What is missing waits for supply.",
+    "customer_care": "What is missing goes to customer care.",
+}
 
 
 def _amount(micros: int) -> str:
@@ -39,14 +59,14 @@ def _about(shipment: PlannedShipment) -> str:
     )
 
 
-def _about_missing(plan: Option, request: DecisionRequest) -> list[str]:
+def _about_missing(plan: Option, request: DecisionRequest, after: str) -> list[str]:
     if not plan.missing:
         return []
     asked = {line.line_id: line.quantity for line in request.lines}
     lacks = "; ".join(
         f"{x.quantity} of {asked[x.line_id]} x {x.sku} ({x.reason})" for x in plan.missing
     )
-    return [f"Missing: {lacks}."]
+    return [f"Missing: {lacks}.", *([_AFTER[after]] if after else [])]
 
 
 def _about_bound(decision: Decision, plan: Option) -> list[str]:

@@ -8,16 +8,15 @@ from pydantic import Field, model_validator
 
 from domain.network import DistributionGroup, NodeKind
 from domain.routing.strategy import (
-    AfterAction,
+    After,
     Constraints,
     Criteria,
     Filters,
     Objective,
-    Sections,
     SoftLimit,
     Strategy,
 )
-from domain.values import Id, PositiveMoney
+from domain.values import Id, Model, PositiveMoney
 
 DEFAULT = "default"
 """The strategy that a policy's own fields make: for orders of no other."""
@@ -28,7 +27,7 @@ def _unless(default: Any) -> Any:
     return Field(default=default, exclude_if=lambda value: value == default)
 
 
-class RoutingPolicy(Sections):
+class RoutingPolicy(Model):
     """Costs in the base currency. Every number is a cost or a limit; nothing is hidden in code."""
 
     name: Id
@@ -69,7 +68,7 @@ class RoutingPolicy(Sections):
     criteria: Criteria = _unless(Criteria())
     constraints: Constraints = _unless(Constraints())
     objective: Objective = _unless(("cost",))
-    after: tuple[AfterAction, ...] = _unless(())
+    after: After = _unless(())
     strategies: tuple[Strategy, ...] = _unless(())
     """The first whose condition holds for an order is its strategy."""
 

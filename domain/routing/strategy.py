@@ -3,7 +3,7 @@
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from domain.network import NodeKind
 from domain.routing.conditions import AttributeMatch, Condition, NodeMatch, ProductMatch
@@ -107,7 +107,7 @@ class Workload(Model):
     """Share of the first free day's units in use from which it costs."""
 
 
-class NodeScore(Model):
+class NodeCriterion(Model):
     """A price for how far a node's attribute is from the best: cost x (best - v) / (best - worst).
 
     Values beyond either end count as that end.
@@ -170,7 +170,7 @@ class Criteria(Model):
     delivery_cost_per_day: PositiveMoney = Decimal(0)
     """For each day begun from now to delivery: what a day is worth."""
     workload: Workload | None = None
-    node_scores: tuple[NodeScore, ...] = ()
+    node_scores: tuple[NodeCriterion, ...] = ()
     """Priority, performance, and whatever else nodes are told apart by."""
     goods_cost_weight: Weight = Decimal(0)
     """Of what the units cost at the node: with it the greatest margin wins."""
@@ -205,37 +205,55 @@ class Relax(Model):
     relax: Annotated[tuple[SoftLimit, ...], Field(min_length=1)]
 
 
-AfterAction = Relax | Literal["split", "ship_to_store", "backorder", "customer_care"]
+def _kind_of(value: Any) -> str:
+    return "relax" if isinstance(value, dict | Relax) else "action"
+
+
+AfterAction = Annotated[
+    Annotated[Relax, Tag("relax")]
+    | Annotated[Literal["split", "ship_to_store", "backorder", "customer_care"], Tag("action")],
+    Discriminator(_kind_of),
+]
 """`split` drops all that keeps an order whole; `ship_to_store` brings a pick-up from elsewhere."""
 LAST = ("backorder", "customer_care")
 
 
 def _as_measures(value: Any) -> Any:
-    return ("cost",) if value == "weighted" else value
+    if value == "weighted":
+        return ("cost",)
+    if isinstance(value, str):
+        raise ValueError("must be weighted, or a list such as [shipments, lateness, cost]")  # noqa: TRY004 (pydantic turns ValueError into a field error)
+    return value
+
+
+def _in_order(measures: tuple[Measure, ...]) -> tuple[Measure, ...]:
+    for number, measure in enumerate(measures):
+        if measure in measures[:number]:
+            raise ValueError(f"'{measure}' stands twice: name each measure once")
+    if "cost" in measures[:-1]:
+        raise ValueError("no measure comes after cost, which decides of all that is left: end here")
+    return measures
+
+
+def _last_is_last(actions: tuple[AfterAction, ...]) -> tuple[AfterAction, ...]:
+    for action in actions[:-1]:
+        if isinstance(action, str) and action in LAST:
+            raise ValueError(f"nothing is done after '{action}': put it last, and only one such")
+    return actions
 
 
 Objective = Annotated[
-    tuple[Measure, ...], BeforeValidator(_as_measures), Field(min_length=1, max_length=5)
+    tuple[Measure, ...],
+    BeforeValidator(_as_measures),
+    Field(min_length=1),
+    AfterValidator(_in_order),
 ]
-"""`weighted`, which is `[cost]`, or what is made least first, then next, and so on."""
+"""`weighted`, which is `[cost]`, or what is made least first, then next, and so on; then cost."""
+After = Annotated[tuple[AfterAction, ...], AfterValidator(_last_is_last)]
+"""What is done, in this order, while units are missing."""
 
 
-class Sections(Model):
-    """The parts of a strategy that the policy itself has too, for orders of no strategy."""
-
-    @model_validator(mode="after")
-    def _is_in_order(self) -> Self:
-        objective: tuple[str, ...] = getattr(self, "objective", None) or ()
-        after: tuple[AfterAction, ...] = getattr(self, "after", None) or ()
-        if len(set(objective)) < len(objective):
-            raise ValueError("objective: a measure stands twice: name each once")
-        for action in after[:-1]:
-            if action in LAST:
-                raise ValueError(f"after: nothing is done after '{action}': put it last")
-        return self
-
-
-class Strategy(Sections):
+class Strategy(Model):
     """How orders of some kind are routed; a section left out is as in the policy itself."""
 
     name: Id
@@ -244,4 +262,4 @@ class Strategy(Sections):
     criteria: Criteria | None = None
     constraints: Constraints | None = None
     objective: Objective | None = None
-    after: tuple[AfterAction, ...] | None = None
+    after: After | None = None
