@@ -139,6 +139,15 @@ def decision_request(
         exclusions=wanted.exclusions,
         own_units=wanted.own_units,
         forced_nodes=wanted.forced_nodes,
+        order_value_micros=_value_of(order, base, rates),
+    )
+
+
+def _value_of(order: Order, base: str, rates: Mapping[str, str]) -> int:
+    """Micros of the whole order's goods before discounts, whatever part of it is planned now."""
+    return sum(
+        int(to_base(line.unit_price, order.currency, base, rates) * MICROS) * line.quantity
+        for line in order.lines
     )
 
 
