@@ -21,7 +21,7 @@ from domain.values import Count, DerivedId, Id, Model, Quantity, Text, UtcTime
 
 RequestId = Annotated[str, Field(min_length=1, max_length=200)]
 
-CURRENT_BEHAVIOR = 5
+CURRENT_BEHAVIOR = 6
 """What an order that starts now behaves as. A change of what a workflow commands, or in which
 order, holds for this number and above; orders under way go on as they began. It costs no event."""
 

@@ -32,6 +32,9 @@ OUTSIDE_TIMEOUT = timedelta(seconds=15)
 """A little over what one call may take, so that the work of a killed worker is soon taken up."""
 LOCAL_BOOKKEEPING = 3
 """The behavior from which steps that are no stage are local activities."""
+ANSWERS_ARE_KEPT = 6
+"""The behavior from which an answer counts that comes while its question is put aside for a cancel
+or a new address; before, it was refused."""
 DATABASE_RETRIES = RetryPolicy(
     initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=30)
 )
@@ -74,6 +77,8 @@ class Reactor:
         self._awake = True
         self._resume: Resume | None = None
         self._asked: Attention | None = None
+        self._put_aside: Attention | None = None
+        """A parked step's question, interrupted; asked again unless the step succeeds."""
         self._parks = 0
         self.questions: dict[str, Attention] = {}
         """Step -> what a person is asked while the loop goes on with everything else."""
@@ -182,6 +187,7 @@ class Reactor:
                 continue
             if result is not type(None) and not isinstance(answer, result):
                 raise ApplicationError(f"{method.__name__} answered {type(answer).__name__}")
+            self._forget_put_aside(method.__name__)
             return answer  # type: ignore[no-any-return]
 
     async def _execute(
@@ -249,6 +255,8 @@ class Reactor:
         if answer is not None:
             return answer
         if not is_cancelled():
+            if self.behavior >= ANSWERS_ARE_KEPT:
+                self._put_aside = self._asked
             raise StepInterruptedError
         park_id, self._asked = f"{step}-{self.parks}", None
         return Resume(request_id=f"{park_id}/cancelled", park_id=park_id, choice=Choice.CANCEL)
@@ -266,17 +274,26 @@ class Reactor:
 
         Asked again after an interruption, it is the same question, under the same park id.
         """
-        asked = self._asked
-        if asked is None or (asked.step, asked.reason) != (step, reason[:250]):
+        asked, aside = self._asked, self._put_aside
+        if aside is not None and aside.step == step:
+            # The step was tried again: what it failed by may be worded anew.
+            asked = aside.model_copy(update={"reason": reason[:250]})
+        elif asked is None or (asked.step, asked.reason) != (step, reason[:250]):
             asked = self._attention(step, reason, choices)
         self.attention = self._asked = asked
-        self._resume = None
+        if aside is None or aside.park_id != asked.park_id:
+            self._resume = None
+        self._put_aside = None
         await self.before_wait()
         answer = await self._answered(unless, until)
         self.attention = self._first_question
         if answer is not None:
             self._asked = None
         return answer
+
+    def _forget_put_aside(self, step: str) -> None:
+        if self._put_aside is not None and self._put_aside.step == step:
+            self._put_aside = self._asked = self._resume = None
 
     def question(self, step: str, reason: str, choices: tuple[Choice, ...]) -> Resume | None:
         """Ask a person and go on; their choice once it is there.
@@ -323,7 +340,7 @@ class Reactor:
 
     def waiting(self, park_id: str) -> Attention | None:
         """The open question of that park id."""
-        asked = (self.attention, *self.questions.values())
+        asked = (self.attention, *self.questions.values(), self._put_aside)
         return next((x for x in asked if x is not None and x.park_id == park_id), None)
 
     async def _answered(self, unless: Callable[[], bool], until: datetime | None) -> Resume | None:
@@ -339,10 +356,10 @@ class Reactor:
 
     def why_not_resume(self, resume: Resume) -> str | None:
         """Why the answer does not fit now, or None when it does; nothing is taken."""
-        if self.attention is None:
-            return "nothing waits for a choice"
         asked = self.waiting(resume.park_id)
         if asked is None:
+            if self.attention is None:
+                return "nothing waits for a choice"
             return f"what waits is {self.attention.park_id}, not {resume.park_id}"
         if resume.choice not in asked.choices:
             offered = ", ".join(choice.value for choice in asked.choices)

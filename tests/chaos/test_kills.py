@@ -54,7 +54,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Doms, Mach
         yield both
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(500)
 def test_every_order_ends_as_it_should_whatever_is_killed(stack: tuple[Doms, Machine]) -> None:
     # given
     doms, machine = stack
@@ -84,7 +84,7 @@ def test_every_order_ends_as_it_should_whatever_is_killed(stack: tuple[Doms, Mac
     assert on_hand(doms) + ordered(documents) == before, "each unit that is gone was ordered"
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(500)
 def test_orders_accepted_while_temporal_is_away_are_started_once_it_is_back(
     stack: tuple[Doms, Machine],
 ) -> None:
@@ -107,7 +107,7 @@ def test_orders_accepted_while_temporal_is_away_are_started_once_it_is_back(
     doms.nothing_is_astray(*ids)
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(500)
 def test_a_killed_supervisor_is_followed_by_another_and_open_orders_go_on(tmp_path: Path) -> None:
     # given
     settings = settings_in(tmp_path)

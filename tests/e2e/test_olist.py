@@ -11,7 +11,7 @@ ORDERS = 40
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(180),
+    pytest.mark.timeout(400),
     pytest.mark.skipif(
         not DATA.is_dir(), reason=f"the Olist data set is not at {DATA.parent.name}/{DATA.name}"
     ),

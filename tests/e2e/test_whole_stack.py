@@ -24,7 +24,7 @@ from tests.e2e.system import (
     wait_for,
 )
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 MOST_EVENTS = 110
 ACTIVITY = EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED

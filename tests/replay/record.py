@@ -505,6 +505,29 @@ async def answered_by_update(world: World) -> None:
     await world.result(order)
 
 
+async def answered_during_a_cancel(world: World) -> None:
+    """While a person is asked about a label, a cancel comes too late; the answer still counts."""
+    world.prepare()
+    world.stock(dc_1__TEA=5)
+    world.carrier.refusal = "no service to this postal code"
+    world.wms.cancel_outcome = CancelReplyOutcome.TOO_LATE
+    world.wms.answers_cancels.clear()
+    order = await world.at_node(document())
+    await world.node_says("W-1-1", "packed")
+    park_id = await world.until_asked("W-1-1", "ship")
+    await world.cancel(order)
+    await world.until(lambda: bool(world.wms.cancels), "the node is asked")
+    await world.choose(world.child("W-1-1"), park_id, "retry")
+    world.wms.answers_cancels.set()
+    again = await world.until_asked_anew("W-1-1", park_id)
+    world.carrier.refusal = None
+    await world.choose(world.child("W-1-1"), again, "retry")
+    await world.until_label("W-1-1")
+    await world.node_says("W-1-1", "handed_over")
+    await world.carrier_says("W-1-1", "delivered")
+    await world.result(order)
+
+
 async def unpaid_again(world: World) -> None:
     """A new version's payment is pending: held until it is paid."""
     world.prepare()
@@ -559,6 +582,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     cancelled_while_parked,
     cancelled_in_an_outage,
     answered_by_update,
+    answered_during_a_cancel,
     unpaid_again,
 )
 

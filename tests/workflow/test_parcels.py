@@ -204,6 +204,32 @@ async def test_a_cancel_that_comes_too_late_for_the_node_leaves_the_question_abo
     world.nothing_is_astray()
 
 
+async def test_an_answer_that_comes_while_the_node_is_asked_to_cancel_still_counts(
+    world: World,
+) -> None:
+    # given
+    order, park_id = await refused_label(world)
+    world.wms.cancel_outcome = CancelReplyOutcome.TOO_LATE
+    world.wms.answers_cancels.clear()
+    await world.cancel(order)
+    await world.until(lambda: bool(world.wms.cancels), "the node is asked")
+    # when
+    await world.choose(world.child("W-1-1"), park_id, "retry")
+    world.wms.answers_cancels.set()
+    # then: tried after the cancel, again by the answer, and then a new question
+    assert await world.until_asked_anew("W-1-1", park_id) == "ship-2"
+    assert world.carrier.rated == 3
+    # when
+    world.carrier.refusal = None
+    await world.choose(world.child("W-1-1"), "ship-2", "retry")
+    await world.until_label("W-1-1")
+    await world.node_says("W-1-1", "handed_over")
+    await world.carrier_says("W-1-1", "delivered")
+    # then
+    assert await world.result(order) == ("completed", 2, 0)
+    world.nothing_is_astray()
+
+
 async def test_a_package_of_a_voided_one_s_id_gets_a_label_of_its_own(world: World) -> None:
     # given: a box with line 1, labelled; its contents are then damaged and the label is voided
     def box(line_id: str, quantity: int) -> Package:

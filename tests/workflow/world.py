@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from google.protobuf.message import Message
@@ -82,7 +83,7 @@ from workflows.messages import (
 )
 from workflows.order import OrderWorkflow
 
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 60.0
 ALWAYS_OPEN = WorkingHours(
     days=(0, 1, 2, 3, 4, 5, 6), opens="00:00", closes="23:59", cutoff="23:58"
 )
@@ -109,6 +110,11 @@ class FakeNodeSystem:
     reasons: list[str] = field(default_factory=list)
     labels: dict[str, tuple[Package, ...]] = field(default_factory=dict)
     expired: list[str] = field(default_factory=list)
+    answers_cancels: Event = field(default_factory=Event)
+    """Cleared by a test, the node takes its time to answer a cancel."""
+
+    def __post_init__(self) -> None:
+        self.answers_cancels.set()
 
     def release(self, handover: Handover) -> HandoverReceipt:
         if self.outages:
@@ -137,6 +143,7 @@ class FakeNodeSystem:
     ) -> CancelReply:
         self.cancels.append((fulfillment_id, request_id))
         self.reasons.append(reason)
+        assert self.answers_cancels.wait(PATIENCE_SECONDS)
         return CancelReply(outcome=self.cancel_outcome, lines=lines or ())
 
     def remind(self, fulfillment_id: str) -> None:
@@ -575,6 +582,19 @@ class World:
             return bool(found)
 
         await self.until(asks, f"{fulfillment_id} asks a person about {step}")
+        return found[0]
+
+    async def until_asked_anew(self, fulfillment_id: str, park_id: str) -> str:
+        """Wait until a fulfillment asks something else; its park id."""
+        found: list[str] = []
+
+        def asks() -> bool:
+            pages = {x.fulfillment_id: x for x in self.page(fulfillment_id[:3]).fulfillments}
+            attention = pages[fulfillment_id].attention
+            found[:] = [attention.park_id] if attention else []
+            return bool(found) and found != [park_id]
+
+        await self.until(asks, f"{fulfillment_id} asks something else than {park_id}")
         return found[0]
 
     async def choose(self, handle: WorkflowHandle[Any, Any], park_id: str, choice: str) -> None:
