@@ -37,6 +37,8 @@ class Served(NamedTuple):
     missing: tuple[Missing, ...]
     cost_micros: int
     """As the policy counts it, with its own prices of splits, kinds, distance and lateness."""
+    waits: bool = True
+    """Whether missing units wait for supply; False: they are left to customer care."""
 
 
 class Made(NamedTuple):
@@ -64,11 +66,13 @@ def by_policy(policy: RoutingPolicy) -> Planner:
 
 def serve(request: DecisionRequest, world: World, policy: RoutingPolicy) -> Served:
     """Decide, and take the plan from the world."""
-    plan = decide_on(request, world.facts(request, policy), policy).plan
+    decision = decide_on(request, world.facts(request, policy), policy)
+    plan = decision.plan
     assert plan is not None  # noqa: S101 (the kernel always chooses an option)
     for shipment in plan.shipments:
         world.take(shipment)
-    return Served(plan.shipments, plan.missing, plan.cost_micros)
+    waits = decision.after != "customer_care"
+    return Served(plan.shipments, plan.missing, plan.cost_micros, waits)
 
 
 def still_missing(request: DecisionRequest, missing: tuple[Missing, ...]) -> DecisionRequest:
@@ -81,7 +85,15 @@ def still_missing(request: DecisionRequest, missing: tuple[Missing, ...]) -> Dec
     )
     used = {line.ship_group for line in lines}
     groups = tuple(group for group in request.groups if group.group_id in used)
-    return request.model_copy(update={"lines": lines, "groups": groups})
+    changes = {"lines": lines, "groups": groups, "order_value_micros": order_value(request)}
+    return request.model_copy(update=changes)
+
+
+def order_value(request: DecisionRequest) -> int:
+    """Unit price x quantity of the whole order, which may be more than is still asked for."""
+    if request.order_value_micros is not None:
+        return request.order_value_micros
+    return sum(line.unit_price_micros * line.quantity for line in request.lines)
 
 
 COLUMNS = (
@@ -180,7 +192,7 @@ class Simulation:
         served = self._planner(order.request, self.world)
         self._begin(number, order, served.missing)
         self._count(number, served)
-        self._wait(number, order.request, served.missing)
+        self._wait(number, order.request, served)
         return [*made, Made(number, order.request, served, waited=False)]
 
     def pass_time(self, now: datetime) -> list[Made]:
@@ -207,15 +219,15 @@ class Simulation:
         if not served.shipments:
             return []
         self._count(number, served)
-        self._wait(number, request, served.missing)
+        self._wait(number, request, served)
         return [Made(number, request, served, waited=True)]
 
-    def _wait(self, number: int, request: DecisionRequest, missing: tuple[Missing, ...]) -> None:
+    def _wait(self, number: int, request: DecisionRequest, served: Served) -> None:
         old = self._waiting.pop(number, None)
         for sku in old.skus if old is not None else ():
             del self._waiting_for[sku][number]
-        if missing and request.allow_backorder:
-            left = still_missing(request, missing)
+        if served.missing and served.waits and request.allow_backorder:
+            left = still_missing(request, served.missing)
             products = self.world.start.products
             parts = [part for line in left.lines for part in components_of(line.sku, products)]
             skus = frozenset(part.sku for part in parts)

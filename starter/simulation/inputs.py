@@ -94,6 +94,8 @@ class Inputs:
     start: Start
     orders: list[SimulatedOrder]
     policies: list[NamedPolicy]
+    until: datetime
+    """How long arriving units may serve orders that wait."""
     left_out: list[LeftOut] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -152,7 +154,8 @@ def _inputs(
         source.version,
     )
     start = _start(asked, source, network, products, engine, notes)
-    return Inputs(start, simulated, _numbered(named), left_out, notes)
+    until = simulated[-1].request.now if asked.history is None else asked.history[1]
+    return Inputs(start, simulated, _numbered(named), until, left_out, notes)
 
 
 def _orders_file(asked: Asked) -> Path:
@@ -390,6 +393,10 @@ def _as_of(
             StockChange(x.at, x.node_id, x.sku, x.units)
             for x in other_changes(session, *history)
             if x.sku in products
+        )
+    if not units:
+        raise FinalError(
+            f"the ledger knows of no stock before {history[0].isoformat()}: give --stock FILE"
         )
     stock = {sku: _stock(network, x, products.get(sku)) for sku, x in units.items()}
     for sku, product in products.items():

@@ -58,12 +58,14 @@ def _draw_costs(axes: "Axes", labels: Sequence[str], found: Comparison, currency
     total = _of(found, "cost_per_order")
     below = [(one.value or 0.0) - (one.low or one.value or 0.0) for one in total]
     above = [(one.high or one.value or 0.0) - (one.value or 0.0) for one in total]
-    axes.bar(labels, shipping, label="shipping")
-    axes.bar(labels, handling, bottom=shipping, yerr=(below, above), capsize=5, label="handling")
+    places = np.arange(len(labels))
+    axes.bar(places, shipping, label="shipping")
+    axes.bar(places, handling, bottom=shipping, yerr=(below, above), capsize=5, label="handling")
+    axes.set_xticks(places, labels, rotation=20, ha="right")
     axes.set_title("Cost an order, 95 % interval")
     axes.set_ylabel(currency)
-    axes.tick_params(axis="x", rotation=20)
-    axes.legend(loc="lower right")
+    axes.margins(y=0.2)
+    axes.legend(loc="upper right", ncols=2)
 
 
 def _draw_splits(axes: "Axes", labels: Sequence[str], outcomes: Sequence[Outcome]) -> None:

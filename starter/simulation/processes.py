@@ -3,8 +3,9 @@
 import json
 import multiprocessing
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
+from datetime import datetime
 from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -37,12 +38,13 @@ def run_policies(
     start: Start,
     orders: Sequence[SimulatedOrder],
     policies: Sequence[NamedPolicy],
+    until: datetime,
     decisions: Path | None,
     progress: Progress,
     *,
     cores: int | None = None,
 ) -> list[Outcome]:
-    """What each policy makes of the orders, which are in time order.
+    """What each policy makes of the orders, which are in time order, and of supply until then.
 
     `decisions` gets a line of JSON for each decision. Raises FinalError when a run fails.
     """
@@ -51,7 +53,7 @@ def run_policies(
         for number in range(len(policies))
     ]
     jobs = [
-        _Job(number, start, orders, one, part)
+        _Job(number, start, orders, one, until, part)
         for number, (one, part) in enumerate(zip(policies, parts, strict=True))
     ]
     at_once = min(len(jobs), cores or os.cpu_count() or 1)
@@ -80,12 +82,14 @@ class _Job:
         start: Start,
         orders: Sequence[SimulatedOrder],
         policy: NamedPolicy,
+        until: datetime,
         decisions: Path | None,
     ) -> None:
         self.number = number
         self._start = start
         self._orders = orders
         self._policy = policy
+        self._until = until
         self._decisions = decisions
 
     def run(self, tell: Callable[[int], None]) -> Outcome:
@@ -96,14 +100,17 @@ class _Job:
             if self._decisions is not None:
                 file = stack.enter_context(self._decisions.open("w", encoding="utf-8"))
             for done, order in enumerate(self._orders, start=1):
-                for made in simulation.place(order):
-                    if file is not None:
-                        row = decision_row(self._policy.label, made)
-                        file.write(json.dumps(row, separators=(",", ":")) + "\n")
+                self._write(file, simulation.place(order))
                 if done % _TELL_EVERY == 0:
                     tell(done)
+            self._write(file, simulation.pass_time(self._until))
         tell(len(self._orders))
         return simulation.outcome()
+
+    def _write(self, file: IO[str] | None, made: Iterable[Made]) -> None:
+        for one in made if file is not None else ():
+            row = decision_row(self._policy.label, one)
+            print(json.dumps(row, separators=(",", ":")), file=file)
 
     def run_in_process(self, pipe: Connection) -> None:
         """As `run`, telling all through the pipe."""

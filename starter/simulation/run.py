@@ -125,7 +125,9 @@ def _run(inputs: Inputs, decisions: Path | None, console: Console) -> list[Outco
         def progress(number: int, done: int) -> None:
             bar.update(tasks[number], completed=done, refresh=True)
 
-        return run_policies(inputs.start, inputs.orders, inputs.policies, decisions, progress)
+        return run_policies(
+            inputs.start, inputs.orders, inputs.policies, inputs.until, decisions, progress
+        )
 
 
 def _facts(inputs: Inputs) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from domain.routing_simulation import (
     Simulation,
     by_policy,
     grams_of,
+    order_value,
 )
 from domain.simulated_world import Start, StockChange, pieces_of
 from domain.simulation_measures import compare
@@ -200,6 +201,30 @@ def test_an_order_that_takes_no_backorder_does_not_wait() -> None:
     assert [(x.number, nodes_of(x)) for x in made] == [(0, []), (1, ["N1"])]
     assert row(outcome)["shipped"] == row(outcome)["units_served"] == 0
     assert row(outcome)["units_missing"] == 1
+
+
+def test_what_a_policy_leaves_to_customer_care_does_not_wait() -> None:
+    begin = start({}, changes=(StockChange(at(12, day=4), "N1", "A", 5),))
+    orders = [
+        order(request(line("1", "A"), request_id=f"R-{day}", now=at(9, day=day))) for day in (2, 6)
+    ]
+
+    _, made = run(begin, by_policy(policy(after=("customer_care",))), *orders)
+
+    assert [(x.number, nodes_of(x)) for x in made] == [(0, []), (1, ["N1"])]
+
+
+def test_what_waited_is_routed_as_part_of_an_order_of_its_whole_value() -> None:
+    begin = start({"A": {"N1": 1}}, changes=(StockChange(at(12, day=4), "N1", "A", 1),))
+    asked = request(line("1", "A", 3, unit_price_micros=20_000_000))
+    simulation = Simulation(begin, by_policy(PLAIN))
+    simulation.place(order(asked))
+
+    again = simulation.pass_time(at(12, day=4))
+
+    assert [x.quantity for x in again[0].request.lines] == [2]
+    assert again[0].request.order_value_micros == 60_000_000
+    assert order_value(again[0].request) == 60_000_000
 
 
 def test_the_oldest_waits_in_front_and_who_is_still_short_keeps_the_place() -> None:
