@@ -6,17 +6,24 @@ database while the kernel works. Reserving checks everything again.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy.orm import Session
 
 from domain.learned_dates import destinations_of, transits
+from domain.network import Node
 from domain.orders import Order
 from domain.planning import Wanted, decision_request, plan_of
 from domain.plans import Plan
-from domain.routing.decision import Decision, DecisionRequest, Purpose, Snapshot
+from domain.routing.decision import (
+    Decision,
+    DecisionRequest,
+    LearnedTransit,
+    Purpose,
+    Snapshot,
+)
 from domain.routing.explain import explain
 from domain.routing.policy import RoutingPolicy
 from domain.routing.solve import decide
@@ -106,21 +113,26 @@ def decide_for(
     version = pins.pinned(session, order.order_id, "routing", routing_policy)
     policy = policies.routing_policy(session, version)
     if policy.delivery_dates == "learned":
-        snapshot = _with_learned(session, snapshot, request, policy)
+        known = learned_transits(session, snapshot.nodes, [request], policy, now)
+        snapshot = snapshot.model_copy(update={"transits": known})
     return Decided(order.order_id, request, snapshot, policy, decide(request, snapshot, policy))
 
 
-def _with_learned(
-    session: Session, snapshot: Snapshot, request: DecisionRequest, policy: RoutingPolicy
-) -> Snapshot:
-    """With what was learned of the lanes to where the order goes; as it was while nothing is."""
+def learned_transits(
+    session: Session,
+    nodes: Iterable[Node],
+    requests: Iterable[DecisionRequest],
+    policy: RoutingPolicy,
+    now: datetime,
+) -> tuple[LearnedTransit, ...]:
+    """What was learned of the lanes to where the requests' groups go; nothing while nothing is."""
     learned = delivery_dates.latest(session)
     if learned is None:
-        return snapshot
-    stores = {node.node_id: node.place for node in snapshot.nodes}
-    places = destinations_of(request.groups, stores)
-    known = transits(learned, places, request.now, float(policy.delivery_confidence))
-    return snapshot.model_copy(update={"transits": known})
+        return ()
+    stores = {node.node_id: node.place for node in nodes}
+    groups = [group for request in requests for group in request.groups]
+    places = destinations_of(groups, stores)
+    return transits(learned, places, now, float(policy.delivery_confidence))
 
 
 def keep_decision(session: Session, decided: Decided, version: int, now: datetime) -> Plan:

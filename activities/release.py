@@ -6,7 +6,7 @@ from activities.context import Context
 from activities.recording import OrderRecord, now, write_order
 from domain.fulfillments import FulfillmentOrder
 from domain.values import Model
-from store import reservations
+from store import moves, reservations
 from store.engine import transaction
 
 
@@ -18,10 +18,15 @@ class ClaimTask(OrderRecord):
 
 
 class Claimed(Model):
-    """Whether the plan still reserved all its units; if not, what it did reserve was given back."""
+    """Whether the plan still reserved all its units.
+
+    If not, either `moved_to` is the plan that a brokering run put in its place, or what it did
+    reserve was given back.
+    """
 
     claimed: bool
     given_back: bool = False
+    moved_to: int | None = None
 
 
 class ReleaseActivities:
@@ -46,6 +51,9 @@ class ReleaseActivities:
             if claimed:
                 write_order(session, task)
                 return Claimed(claimed=True)
+            moved_to = moves.moved_to(session, task.order_id, task.plan_version)
+            if moved_to != task.plan_version:
+                return Claimed(claimed=False, moved_to=moved_to)
             reservations.give_back_plan(
                 session,
                 task.order_id,

@@ -15,13 +15,13 @@ from activities.kernel import (
 )
 from activities.orders import OrderTask
 from activities.recording import OrderRecord, now, write_order
-from domain.errors import RetryableError, ShortageError
+from domain.errors import ConflictError, RetryableError, ShortageError
 from domain.planning import Wanted, bundles
 from domain.plans import Plan, PlanLine
 from domain.routing.decision import Purpose
 from domain.values import DerivedId, Id, Model, Quantity, UtcTime
-from store import holds, orders, reservations
-from store.engine import transaction
+from store import holds, moves, orders, reservations
+from store.engine import reading, transaction
 from store.reserver import Reserver
 from store.reserving import Ask
 
@@ -38,6 +38,8 @@ class ReserveTask(OrderRecord):
     plan: Plan
     replaces: tuple[DerivedId, ...] = ()
     """Reservations the order made before it was reset, and knows nothing of now."""
+    known: tuple[int, ...] = ()
+    """Its other reserved plans: what a brokering run made of them is not forgotten."""
 
 
 class Reserved(Model):
@@ -45,6 +47,8 @@ class Reserved(Model):
 
     reservation_id: DerivedId | None = None
     refused: tuple[tuple[str, str], ...] = ()
+    is_overtaken: bool = False
+    """Nothing refused: a brokering run has used the plan's number, so it needs another."""
 
 
 class FreedUnits(Model):
@@ -120,21 +124,38 @@ class ReserveActivities:
         # Another step's thread may write this: the time is this step's all the same.
         record = task.model_copy(update={"at": at})
         key = reserve_key(task.order_id, task.plan)
+        ask = Ask(task.order_id, task.plan, key, at, replaces=self._forgotten(task))
         try:
             reservation_id = self._reserver.reserve(
-                Ask(task.order_id, task.plan, key, at, replaces=task.replaces),
-                lambda session: write_order(session, record),
+                ask, lambda session: write_order(session, record)
             )
         except ShortageError as shortage:
             return Reserved(refused=shortage.short)
+        except ConflictError:
+            if self._is_overtaken(task):
+                return Reserved(is_overtaken=True)
+            raise
         return Reserved(reservation_id=reservation_id)
+
+    def _forgotten(self, task: ReserveTask) -> tuple[str, ...]:
+        if not task.replaces:
+            return ()
+        with reading(self._engine) as session:
+            return moves.unknown(session, task.order_id, task.replaces, task.known)
+
+    def _is_overtaken(self, task: ReserveTask) -> bool:
+        """Whether another plan has the number of this one."""
+        with reading(self._engine) as session:
+            kept = reservations.reserved_plan(session, task.order_id, task.plan.plan_version)
+        return kept is not None and kept.decision_id != task.plan.decision_id
 
     @activity.defn(name="free", no_thread_cancel_exception=True)
     def free(self, task: FreeTask) -> None:
         """Give reserved units and their capacity back."""
-        units = [(x.reservation_id, x.node_id, x.line_id, x.quantity) for x in task.units]
+        asked = [(x.reservation_id, x.node_id, x.line_id, x.quantity) for x in task.units]
         kept_until = now() + KEPT_FOR_NEXT_PLAN if task.planned_again else None
         with transaction(self._engine) as session:
+            units = moves.followed(session, task.order_id, asked)
             reservations.free_reserved(
                 session, task.order_id, units, key=task.key, now=now(), kept_until=kept_until
             )
@@ -183,11 +204,12 @@ class ReserveActivities:
         try:
             with transaction(self._engine) as session:
                 return _plan_grant(session, task)
-        except ShortageError as shortage:
+        except (ShortageError, ConflictError) as refusal:
             if activity.info().attempt >= MOST_TRIES_AT_A_GRANT:
                 raise
-            # Others took what the node had left for the day at this very moment: decided afresh.
-            raise RetryableError(str(shortage)) from shortage
+            # Others took what the node had left for the day, or a brokering run the plan's number,
+            # at this very moment: decided afresh.
+            raise RetryableError(str(refusal)) from refusal
 
 
 def _plan_grant(session: Session, task: GrantTask) -> Plan:

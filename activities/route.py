@@ -9,13 +9,13 @@ from activities.context import Context
 from activities.kernel import Decided, Numbered, decide_for, keep_decision, number_for, reserve_key
 from activities.orders import OrderTask
 from activities.recording import now
-from domain.errors import ShortageError
+from domain.errors import ConflictError, ShortageError
 from domain.orders import Order
 from domain.planning import Wanted
-from domain.plans import Plan
+from domain.plans import MovedPlan, Plan
 from domain.routing.decision import Exclusion, Purpose
 from domain.values import Id, Model, UtcTime
-from store import drift, orders, reservations
+from store import drift, moves, orders, reservations
 from store.engine import reading, transaction
 
 REFUSED = "refused at reserve"
@@ -33,10 +33,12 @@ class RouteTask(OrderTask):
     rerouted: bool = False
     exclusions: tuple[Exclusion, ...] = ()
     promised_deliver_by: UtcTime | None = None
+    known: tuple[int, ...] = ()
+    """Its reserved plans: what a brokering run made of them is not given up for this one."""
 
 
 class LoadPlanTask(Model):
-    """A plan that a brokering run made."""
+    """A plan that a brokering run made, or made of it since."""
 
     order_id: Id
     plan_version: int
@@ -82,13 +84,15 @@ class RouteActivities:
             except ShortageError as shortage:
                 refused |= {(node_id, sku or None) for node_id, sku in shortage.short}
                 exclusions = (*others, *_masks(refused))
+            except ConflictError:
+                continue  # a brokering run has just used the number
         return None
 
     @activity.defn(name="load_plan", no_thread_cancel_exception=True)
-    def load_plan(self, task: LoadPlanTask) -> Plan:
-        """Load the plan that now holds the order's reservation."""
+    def load_plan(self, task: LoadPlanTask) -> MovedPlan:
+        """Load the plan that holds those units now, and which plans it took over."""
         with reading(self._engine) as session:
-            return reservations.load_plan(session, task.order_id, task.plan_version)
+            return moves.current_plan(session, task.order_id, task.plan_version)
 
 
 def _masks(refused: Iterable[tuple[str, str | None]]) -> tuple[Exclusion, ...]:
@@ -135,13 +139,16 @@ def _decide_and_reserve(
     order = orders.load_order(session, task.order_id, task.version)
     plan = _keep(session, order, _decide(session, order, task, number, exclusions), number)
     if plan.fulfillments:
-        forgotten = range(task.plan_version, number.plan_version)
+        forgotten = [
+            f"{task.order_id}-r{version}"
+            for version in range(task.plan_version, number.plan_version)
+        ]
         reservations.reserve_plan(
             session,
             task.order_id,
             plan,
             key=reserve_key(task.order_id, plan),
             now=now(),
-            replaces=[f"{task.order_id}-r{version}" for version in forgotten],
+            replaces=moves.unknown(session, task.order_id, forgotten, task.known),
         )
     return plan

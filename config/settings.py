@@ -1,5 +1,6 @@
 """Everything an operator may set, read from the environment (prefix `DOMS_`) or a `.env` file."""
 
+from decimal import Decimal
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
 from typing import Annotated, Literal
@@ -68,6 +69,15 @@ class Settings(BaseSettings):
 
     timings_scale: Annotated[float, Field(gt=0, le=100)] = 1.0
     """Multiplies every wait of a process policy: below 1 for demos and tests."""
+
+    brokering_minutes: Annotated[float, Field(ge=1, le=1_440)] = 10
+    """How often unreleased orders are planned again, together."""
+    brokering_min_gain: Annotated[Decimal, Field(ge=0, le=1_000_000)] = Decimal("0.10")
+    """What moving an order must save, in the base currency."""
+    brokering_margin_seconds: Annotated[float, Field(ge=0, le=86_400)] = 60
+    """Orders that are released sooner than this are left alone."""
+    brokering_orders: Annotated[int, Field(ge=1, le=10_000)] = 1_000
+    """Most orders of a run: those released soonest."""
 
     worker_metrics_address: str = ""
     """Where the worker serves Prometheus metrics, such as 127.0.0.1:9100; empty: nowhere."""

@@ -88,7 +88,7 @@ async def _main() -> int:
     settings = load_settings()
     client = await connect(settings)
     added = await prepare(client, settings)
-    await make_schedules(client, settings.orders_task_queue)
+    await make_schedules(client, settings)
     print(f"the namespace is ready; {len(added)} search attributes added")
     return 0
 

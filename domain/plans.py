@@ -1,5 +1,7 @@
 """What an order's workflow needs to know of its order and of a plan: non-personal facts only."""
 
+from enum import StrEnum
+
 from domain.events import LineProgress
 from domain.fulfillments import FulfillmentStatus, Package
 from domain.network import ConnectionClass
@@ -114,6 +116,32 @@ class Plan(Model):
         return max((x.deliver_by for x in self.fulfillments), default=None)
 
 
+class MovedPlan(Plan):
+    """A plan that a brokering run made, with the units it holds, and the plans it took over."""
+
+    replaces: tuple[int, ...] = ()
+
+
+class NodeChoice(StrEnum):
+    """What a person says of a node for one order."""
+
+    FORCE = "force"
+    FORBID = "forbid"
+    PREFER = "prefer"
+
+
+class NodeOverride(Model):
+    """A person's word on a node, by which the order is planned until it is lifted."""
+
+    request_id: str
+    choice: NodeChoice
+    node_id: Id
+    actor: Text = ""
+    reason: Text = ""
+    """A code or nothing; joined from the store where people read it."""
+    at: UtcTime
+
+
 NODES_AT_WORK = "its nodes to do their part"
 """What an order waits for while only its fulfillments go on; they are recorded on their own."""
 
@@ -133,6 +161,9 @@ class OrderView(Model):
     plan_version: Count = 0
     awaits: Text = ""
     closed: bool = False
+    release_at: UtcTime | None = None
+    """When the first reserved plan is released, if nothing holds it up."""
+    overrides: tuple[NodeOverride, ...] = ()
 
 
 class FulfillmentView(Model):

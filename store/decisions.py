@@ -188,6 +188,11 @@ def load_choice(session: Session, decision_id: str) -> tuple[DecisionRequest, De
     )
 
 
+def load_request(session: Session, decision_id: str) -> DecisionRequest:
+    """What was asked. Raises UnknownReferenceError."""
+    return DecisionRequest.model_validate(_parts(session, decision_id)["request"])
+
+
 def load_policy(session: Session, decision_id: str) -> RoutingPolicy:
     """The policy of a decision. Raises UnknownReferenceError."""
     return RoutingPolicy.model_validate(_parts(session, decision_id)["policy"])

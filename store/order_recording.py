@@ -17,7 +17,8 @@ _RECORD = statement(
     "UPDATE orders SET revision = :revision, stage = :stage, displayed = :displayed,"
     " holds = :holds, attention = :attention, needs_attention = :needs_attention,"
     " promise_at = :promise_at, decision_id = :decision_id, plan_version = :plan_version,"
-    " awaits = :awaits, closed = :closed, updated_at = :updated_at"
+    " awaits = :awaits, closed = :closed, updated_at = :updated_at, release_at = :release_at,"
+    " overrides = :overrides"
     " WHERE order_id = :order_id AND revision < :revision",
     "orders",
 )
@@ -50,6 +51,8 @@ def record_order(session: Session, view: OrderView, now: datetime) -> bool:
         "awaits": view.awaits,
         "closed": view.closed,
         "updated_at": now,
+        "release_at": view.release_at,
+        "overrides": [x.model_dump(mode="json") for x in view.overrides] or None,
     }
     if not changed(session, _RECORD, row):
         must_exist(session, view.order_id)

@@ -4,7 +4,7 @@ One reservation or many are taken by the same few statements, whose rows travel 
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -30,6 +30,8 @@ from store.reservation_rows import (
 from store.shelf import Place, Shelf
 
 _KIND = "reserve_plan"
+Held = Mapping[tuple[str, str], int]
+"""(node id, line id) -> units."""
 
 _CLAIM = given(
     "INSERT INTO operations (key, kind, at, result, content)"
@@ -130,6 +132,8 @@ class _Wish:
     replaced_back: dict[WorkDay, Load] = field(default_factory=dict)
     back: dict[str, dict[Place, int]] = field(default_factory=dict)
     """Bucket -> place -> units given back."""
+    given_up: dict[tuple[str, str], int] = field(default_factory=dict)
+    """(node id, line id) -> units that what it replaces reserved."""
 
     def __post_init__(self) -> None:
         for row in self.rows:
@@ -143,6 +147,7 @@ class _Wish:
             for row in self.replaced
             if row.reserved
         }
+        self.given_up = {(node, line): units for (_, line, node), units in reserved.items()}
         changes, self.replaced_back = free_units(self.replaced, reserved)
         for place, buckets in changes.items():
             for bucket, delta in buckets.items():
@@ -206,6 +211,24 @@ def reserve_plans(session: Session, asks: Sequence[Ask]) -> list[str | ShortageE
         outcomes |= {wish.ask.key: wish.ask.reservation_id for wish in wishes}
         outcomes |= _Taking(session, wishes).run()
     return [outcomes[ask.key] for ask in asks]
+
+
+def swap_plans(session: Session, asks: Sequence[Ask], held: Sequence[Held]) -> None:
+    """Put each plan in the place of what it replaces, all of them or none; once by the first key.
+
+    What all give up is there for all of them, so two orders may take each other's units. `held`:
+    for each ask the units that what it replaces still reserves, by (node, line). Raises
+    ConflictError when it reserves others by now, ShortageError when stock or capacity is short;
+    the caller's transaction must then roll back.
+    """
+    wishes, answered = _begin(session, asks)
+    if answered:
+        return
+    for wish, expected in zip(wishes, held, strict=True):
+        if wish.given_up != expected:
+            raise ConflictError(f"order '{wish.ask.order_id}' was released or changed meanwhile")
+    if wishes:
+        _Taking(session, wishes).swap()
 
 
 def _begin(
@@ -303,6 +326,28 @@ class _Taking:
         self._write(list(errors))
         return errors
 
+    def swap(self) -> None:
+        """Give back all that the wishes replace, then take all they want, or raise."""
+        for wish in self._wishes:
+            self._give_back(wish)
+            self._room.take({}, wish.replaced_back)
+        for wish in self._wishes:
+            short = self._shelf.short(wish.stock, wish.channel, {})
+            full = self._room.full(wish.work, {})
+            if short or full:
+                raise shortage(short, full)
+            cause = Cause(f"{wish.ask.key}/take", wish.ask.now, "reserve", wish.ask.order_id)
+            self._shelf.take(wish.stock, "reserved", wish.channel, cause)
+            self._room.take(wish.work, {})
+            self._granted.append(wish)
+        self._write([])
+
+    def _give_back(self, wish: _Wish) -> None:
+        ask = wish.ask
+        for bucket, units in wish.back.items():
+            kind = "use_hold" if bucket == "held" else "replace"
+            self._shelf.give_back(units, bucket, Cause(ask.key, ask.now, kind, ask.order_id))
+
     def _decide(self, wishes: Sequence[_Wish]) -> list[tuple[_Wish, ShortageError]]:
         refused = []
         for wish in wishes:
@@ -316,9 +361,7 @@ class _Taking:
 
     def _take(self, wish: _Wish) -> None:
         ask = wish.ask
-        for bucket, units in wish.back.items():
-            kind = "use_hold" if bucket == "held" else "replace"
-            self._shelf.give_back(units, bucket, Cause(ask.key, ask.now, kind, ask.order_id))
+        self._give_back(wish)
         # A key of its own: with `replaces` the same bucket may change twice in one operation.
         key = f"{ask.key}/take" if wish.replaced else ask.key
         cause = Cause(key, ask.now, "reserve", ask.order_id)

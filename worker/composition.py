@@ -10,6 +10,7 @@ from temporalio.envconfig import ClientConfig
 from temporalio.runtime import Runtime
 
 from activities.approval import ApprovalActivities
+from activities.brokering import BrokeringActivities
 from activities.change import ChangeActivities
 from activities.context import Context
 from activities.deliver import DeliverActivities
@@ -74,6 +75,7 @@ def order_activities(context: Context) -> list[Activity]:
     deliver = DeliverActivities(context)
     give_back = GiveBackActivities(context)
     pick = PickActivities(context)
+    brokering = BrokeringActivities(context)
     return [
         orders.check_approval,
         orders.record,
@@ -98,6 +100,9 @@ def order_activities(context: Context) -> list[Activity]:
         give_back.end_fulfillment,
         pick.pick,
         LearnDatesActivities(context).learn_delivery_dates,
+        brokering.start_brokering,
+        brokering.rebroker,
+        brokering.finish_brokering,
     ]
 
 

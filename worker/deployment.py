@@ -53,7 +53,7 @@ async def _main() -> None:
     settings = load_settings()
     client = await connect(settings)
     await set_current(client, settings)
-    await make_schedules(client, settings.orders_task_queue)
+    await make_schedules(client, settings)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from worker.composition import (
 from worker.deployment import deployment_config
 from worker.interceptors import WordsApart
 from worker.process import prepare_process, runtime_of
+from workflows.brokering import BrokeringWorkflow
 from workflows.expire_holds import ExpireHolds
 from workflows.fulfillment import FulfillmentWorkflow
 from workflows.learn_dates import LearnDeliveryDates
@@ -48,7 +49,13 @@ def orders_worker(
     return Worker(
         client,
         task_queue=settings.orders_task_queue,
-        workflows=[OrderWorkflow, FulfillmentWorkflow, ExpireHolds, LearnDeliveryDates],
+        workflows=[
+            OrderWorkflow,
+            FulfillmentWorkflow,
+            ExpireHolds,
+            LearnDeliveryDates,
+            BrokeringWorkflow,
+        ],
         activities=order_activities(context),
         activity_executor=threads,
         interceptors=[WordsApart(context.engine)],

@@ -1,5 +1,7 @@
 """What Temporal starts by itself at fixed times."""
 
+from datetime import timedelta
+
 from temporalio.client import (
     Client,
     Schedule,
@@ -13,7 +15,10 @@ from temporalio.client import (
     ScheduleUpdateInput,
 )
 
+from config.settings import Settings
+from domain.values import MICROS
 from workflows import learn_dates
+from workflows.brokering import BROKERING, BrokeringInput, BrokeringWorkflow
 from workflows.expire_holds import EVERY, EXPIRE_HOLDS, ExpireHolds
 from workflows.learn_dates import LEARN_DATES, LearnDeliveryDates
 
@@ -38,10 +43,28 @@ def date_learning(task_queue: str) -> Schedule:
     )
 
 
-async def make_schedules(client: Client, task_queue: str) -> None:
+def brokering_of(settings: Settings) -> Schedule:
+    """Plans unreleased orders again every few minutes; a run that takes longer is not overtaken."""
+    start = BrokeringInput(
+        min_gain_micros=int(settings.brokering_min_gain * MICROS),
+        margin=timedelta(seconds=settings.brokering_margin_seconds),
+        most_orders=settings.brokering_orders,
+    )
+    every = timedelta(minutes=settings.brokering_minutes)
+    return Schedule(
+        action=ScheduleActionStartWorkflow(
+            BrokeringWorkflow.run, start, id=BROKERING, task_queue=settings.orders_task_queue
+        ),
+        spec=ScheduleSpec(intervals=[ScheduleIntervalSpec(every=every)]),
+        policy=SchedulePolicy(overlap=ScheduleOverlapPolicy.SKIP),
+    )
+
+
+async def make_schedules(client: Client, settings: Settings) -> None:
     """Make doms's schedules, or bring them up to date. May be done again. Raises RPCError."""
-    await _make(client, EXPIRE_HOLDS, hold_expiry(task_queue))
-    await _make(client, LEARN_DATES, date_learning(task_queue))
+    await _make(client, EXPIRE_HOLDS, hold_expiry(settings.orders_task_queue))
+    await _make(client, LEARN_DATES, date_learning(settings.orders_task_queue))
+    await _make(client, BROKERING, brokering_of(settings))
 
 
 async def _make(client: Client, schedule_id: str, wanted: Schedule) -> None:

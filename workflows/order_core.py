@@ -151,6 +151,8 @@ class OrderCore(Reactor):
             plan_version=self.state.plan_version,
             awaits=awaited(self.state, self.attention, self.deadlines(), names_nodes=False)[:250],
             closed=closed,
+            release_at=min((x.release_at for x in self.state.pending.values()), default=None),
+            overrides=tuple(self.state.overrides),
         )
 
     def take_story(self) -> tuple[TimelineEntry, ...]:

@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Iterable
+from datetime import datetime
 
 from temporalio import workflow
 
@@ -29,7 +30,7 @@ with workflow.unsafe.imports_passed_through():
     from domain.events import Replanned, SupplyGranted
     from domain.fulfillments import FulfillmentLine, FulfillmentOrder
     from domain.orders import PaymentStatus
-    from domain.plans import Plan, PlanLine, PlannedFulfillment, PlanShortage
+    from domain.plans import MovedPlan, Plan, PlanLine, PlannedFulfillment, PlanShortage
     from domain.process_policy import LastResort
     from domain.quantities import Bucket
     from domain.routing.decision import Exclusion
@@ -111,6 +112,8 @@ class Planning:
             if not plan.fulfillments:
                 break
             short = await self._reserve(plan)
+            if short is None:
+                continue
             if not short:
                 break
             refused += [
@@ -146,6 +149,7 @@ class Planning:
             rerouted=state.plan_version > 1,
             exclusions=(*state.exclusions, *refused),
             promised_deliver_by=state.promise_at,
+            known=tuple(state.pending),
         )
         plan = await core.call(
             RouteActivities.route,
@@ -162,14 +166,16 @@ class Planning:
         self._forgotten = tuple(f"{state.order_id}-r{version}" for version in forgotten)
         return plan
 
-    async def _reserve(self, plan: Plan) -> tuple[tuple[str, str], ...]:
+    async def _reserve(self, plan: Plan) -> tuple[tuple[str, str], ...] | None:
+        """Take the plan; what refused, or None where only its number was used meanwhile."""
         core, state = self._core, self._core.state
         lines = [line for f in plan.fulfillments for line in f.lines]
+        known = tuple(state.pending)
         state.book.move_all(lines, Bucket.OPEN, Bucket.RESERVED)
         self._await_release(plan, f"{state.order_id}-r{plan.plan_version}")
         nodes = _nodes(plan.fulfillments)
         core.note("reserved", f"Reserved at {nodes}")
-        task = ReserveTask(**core.written(), plan=plan, replaces=self._forgotten)
+        task = ReserveTask(**core.written(), plan=plan, replaces=self._forgotten, known=known)
         reserved = await core.call(
             ReserveActivities.reserve,
             task,
@@ -180,6 +186,8 @@ class Planning:
             core.forget_story(task.timeline)
             del state.pending[plan.plan_version]
             state.book.move_all(lines, Bucket.RESERVED, Bucket.OPEN)
+            if reserved.is_overtaken:
+                return None
             refusals = ", ".join(f"{sku or 'capacity'} at {node}" for node, sku in reserved.refused)
             core.note("refused", f"Not reserved, gone meanwhile: {refusals}")
             return reserved.refused
@@ -187,10 +195,12 @@ class Planning:
             state.promise_at = plan.deliver_by
         return ()
 
-    def _await_release(self, plan: Plan, reservation_id: str) -> None:
+    def _await_release(
+        self, plan: Plan, reservation_id: str, at_latest: datetime | None = None
+    ) -> None:
         now = workflow.now()
         latest = min((f.order_by for f in plan.fulfillments), default=now)
-        release_at = max(now, min(now + self._core.timings.remorse, latest))
+        release_at = max(now, min(at_latest or now + self._core.timings.remorse, latest))
         self._core.state.pending[plan.plan_version] = PendingPlan(
             plan=plan, reservation_id=reservation_id, release_at=release_at
         )
@@ -350,19 +360,41 @@ class Planning:
 
     async def replan(self, replanned: Replanned) -> None:
         """A brokering run moved the reservation: carry out its plan instead."""
+        await self._take_move(replanned.plan_version)
+
+    async def _take_move(self, plan_version: int) -> None:
+        """Carry out what a run made of reserved plans; late word of it changes nothing.
+
+        Late it is when those plans were released, given up or planned again meanwhile, or when
+        the release has found the move first.
+        """
         core, state = self._core, self._core.state
         plan = await core.call(
             RouteActivities.load_plan,
-            LoadPlanTask(order_id=state.order_id, plan_version=replanned.plan_version),
-            Plan,
-            summary=f"Load plan {replanned.plan_version} of the brokering run",
+            LoadPlanTask(order_id=state.order_id, plan_version=plan_version),
+            MovedPlan,
+            summary=f"Load plan {plan_version} of the brokering run",
         )
-        for version in list(state.pending):
-            del state.pending[version]
+        replaced = [state.pending.pop(x) for x in plan.replaces if x in state.pending]
+        if not replaced:
+            return
+        before = _nodes(tuple(x for pending in replaced for x in pending.plan.fulfillments))
+        self._plan_what_is_lost(replaced, plan)
         state.plan_version = max(state.plan_version, plan.plan_version)
         state.decision_id = plan.decision_id
-        self._await_release(plan, f"{state.order_id}-r{plan.plan_version}")
-        core.note("replanned", f"Re-planned to {_nodes(plan.fulfillments)}")
+        state.explanation = plan.explanation
+        if plan.fulfillments:
+            release_at = min(pending.release_at for pending in replaced)
+            self._await_release(plan, f"{state.order_id}-r{plan.plan_version}", release_at)
+        text = f"Moved by a brokering run from {before} to {_nodes(plan.fulfillments) or 'no node'}"
+        core.note("replanned", text)
+
+    def _plan_what_is_lost(self, replaced: list[PendingPlan], plan: Plan) -> None:
+        """Plan again what the moved plan holds less than the ones before, as after a reset."""
+        lost = _units(x for p in replaced for f in p.plan.fulfillments for x in f.lines)
+        lost -= _units(line for planned in plan.fulfillments for line in planned.lines)
+        for line_id, quantity in lost.items():
+            self._core.state.book.move(line_id, Bucket.RESERVED, Bucket.OPEN, quantity)
 
     def _due(self) -> PendingPlan | None:
         state = self._core.state
@@ -399,7 +431,10 @@ class Planning:
         if not claimed.claimed:
             core.forget_story(task.timeline)
             state.book = snapshot
-            if claimed.given_back:
+            if claimed.moved_to is not None:
+                state.pending[plan.plan_version] = pending
+                await self._take_move(claimed.moved_to)
+            elif claimed.given_back:
                 # The order was reset to before units of the plan were given back.
                 lines = [line for planned in plan.fulfillments for line in planned.lines]
                 state.book.move_all(lines, Bucket.RESERVED, Bucket.OPEN)

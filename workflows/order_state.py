@@ -6,7 +6,7 @@ from datetime import datetime
 from pydantic import BaseModel, ConfigDict, Field
 
 from domain.order_book import OrderBook
-from domain.plans import OrderFacts, Plan, TimelineEntry
+from domain.plans import NodeOverride, OrderFacts, Plan, TimelineEntry
 from domain.quantities import LineQuantities
 from domain.routing.decision import Exclusion
 from domain.stages import Attention, Hold, Progress, Stage, displayed, order_stage
@@ -82,6 +82,8 @@ class OrderState(_Mutable):
     parks: int = 0
     questions: dict[str, Attention] = Field(default_factory=dict)
     """Step -> what a person is asked while everything else goes on."""
+    overrides: list[NodeOverride] = Field(default_factory=list)
+    """What people said of nodes, oldest first."""
 
     @property
     def progress(self) -> Progress:

@@ -1,5 +1,6 @@
 """Every table. Importing this package fills `SQLModel.metadata`."""
 
+from store.tables.brokering import BrokeringMoveRow, BrokeringRunRow
 from store.tables.changes import ChangeRow
 from store.tables.events import EventDeliveryRow, OrderEventRow, SubscriptionRow
 from store.tables.learned import LearnedDatesRow
@@ -63,6 +64,8 @@ __all__ = [
     "ApprovalRow",
     "ApprovalVoteRow",
     "BackorderRow",
+    "BrokeringMoveRow",
+    "BrokeringRunRow",
     "CapacityRow",
     "CartHoldRow",
     "ChangeRow",

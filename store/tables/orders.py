@@ -63,6 +63,10 @@ class OrderRow(SQLModel, table=True):
     routing_policy: str | None = None
     process_policy: str | None = None
     tracking_token: str | None = None
+    release_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """When the first of its reserved plans is released, if nothing holds it up."""
+    overrides: list[dict[str, Any]] | None = Field(default=None, sa_type=JsonOrNull)
+    """What people said of its nodes."""
 
 
 class OrderVersionRow(SQLModel, table=True):
@@ -132,6 +136,8 @@ class PlanRow(SQLModel, table=True):
     state: str
     document: dict[str, Any] = Field(sa_type=JSON)
     saved_at: datetime = Field(sa_type=UtcDateTime)
+    moved_to: int | None = None
+    """The plan that a brokering run put in its place."""
 
 
 class FulfillmentRow(SQLModel, table=True):

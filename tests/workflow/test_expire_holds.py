@@ -51,8 +51,8 @@ async def test_the_schedule_ends_every_hold_that_is_over_and_may_be_made_again(
     settings = Settings(_env_file=None, database_url=f"sqlite:///{path}")
     async with development_server() as server:
         # when
-        await make_schedules(server.client, settings.orders_task_queue)
-        await make_schedules(server.client, settings.orders_task_queue)
+        await make_schedules(server.client, settings)
+        await make_schedules(server.client, settings)
         handle = server.client.get_schedule_handle(EXPIRE_HOLDS)
         described = await handle.describe()
         await handle.trigger()

@@ -54,7 +54,7 @@ async def test_the_schedule_learns_once_a_day_from_what_was_delivered(
     history: list[Shipment] = []
     monkeypatch.setattr(delivery_dates, "shipments", lambda _session, _since: history)
     async with development_server() as server:
-        await make_schedules(server.client, settings.orders_task_queue)
+        await make_schedules(server.client, settings)
         described = await server.client.get_schedule_handle(LEARN_DATES).describe()
         with ThreadPoolExecutor(2) as threads:
             async with Worker(

@@ -43,6 +43,7 @@ from temporalio.worker import (
 
 from activities.context import Context
 from config.settings import Settings
+from domain.brokering_runs import BrokeringRun
 from domain.catalogue import Product
 from domain.errors import OutsideUnavailableError, RefusedError
 from domain.events import CarrierEvent, CarrierStatus, LineFact, NodeEvent, NodeEventType
@@ -66,12 +67,22 @@ from integrations.node_system import CancelReply, CancelReplyOutcome, Handover, 
 from starter.api.context import Wakeup
 from starter.dispatcher import Dispatcher
 from starter.intake import Capture, Intake, Reference
-from store import fulfillments, inbox, inventory, network, order_pages, policies, reporting
+from store import (
+    brokering,
+    fulfillments,
+    inbox,
+    inventory,
+    network,
+    order_pages,
+    policies,
+    reporting,
+)
 from store.engine import reading, transaction
 from store.order_pages import OrderPage
 from worker.composition import order_activities, outside_activities
 from worker.deployment import deployment_config, set_current
 from worker.interceptors import WordsApart
+from workflows.brokering import BrokeringInput, BrokeringWorkflow
 from workflows.fulfillment import FulfillmentWorkflow
 from workflows.messages import (
     Cancel,
@@ -692,6 +703,23 @@ class World:
             assert inventory.unexplained(session) == []
             assert inventory.oversold(session) == []
 
+    async def brokering(self, run_id: str = "brokering-1", **settings: Any) -> BrokeringRun:
+        """Let a brokering run do its work, without skipping time; what it did."""
+        await self.client.start_workflow(
+            BrokeringWorkflow.run,
+            BrokeringInput(**settings),
+            id=run_id,
+            task_queue=self.settings.orders_task_queue,
+        )
+
+        async def is_closed() -> bool:
+            status = (await self._info(run_id)).status
+            return status != WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_RUNNING
+
+        await self.until(is_closed, "the run ends")
+        with reading(self.engine) as session:
+            return brokering.run(session, run_id)
+
     def put(self, workflow_id: str, name: str, payload: dict[str, Any]) -> None:
         """What the API does with a person's command: keep it in the inbox."""
         with transaction(self.engine) as session:
@@ -782,7 +810,7 @@ async def running(world: World, *, is_versioned: bool = False) -> AsyncIterator[
                 Worker(
                     world.client,
                     task_queue=world.settings.orders_task_queue,
-                    workflows=[OrderWorkflow, FulfillmentWorkflow],
+                    workflows=[OrderWorkflow, FulfillmentWorkflow, BrokeringWorkflow],
                     deployment_config=version,
                     activities=order_activities(context),
                     activity_executor=threads,

@@ -1,0 +1,220 @@
+"""Brokering runs: reserved plans are moved where all together cost less."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from temporalio.client import WorkflowHandle
+
+from domain.orders import Address
+from store import addresses, brokering, decisions, outbox
+from store.columns import statement
+from store.engine import reading, transaction
+from tests.integration.store.builders import used_capacity
+from tests.workflow.test_replanned import NEW_HOME
+from tests.workflow.world import World, document
+from workflows.messages import ChangeAddress, PlaceHold
+from workflows.order import OrderWorkflow
+
+
+def hold_back_the_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Orders do not hear of moves until `let_the_word_go`."""
+    send = outbox.send
+
+    def send_later(session: Any, to: str, signal: str, payload: Any, **facts: Any) -> bool:
+        if signal == "replanned":
+            facts["now"] += timedelta(days=365)
+        return send(session, to, signal, payload, **facts)
+
+    monkeypatch.setattr(outbox, "send", send_later)
+
+
+def let_the_word_go(world: World) -> None:
+    let_go = statement(
+        "UPDATE messages SET next_at = :next_at WHERE name = 'replanned'", "messages"
+    )
+    with transaction(world.engine) as session:
+        session.execute(let_go, {"next_at": datetime.now(UTC), "name": "replanned"})
+
+
+async def reserved_far_away(
+    world: World, order_id: str = "W-1", **changes: object
+) -> WorkflowHandle[Any, Any]:
+    """An order whose two TEA are reserved at dc-2, and then there is some at dc-1."""
+    world.prepare()
+    world.stock(dc_2__TEA=5)
+    order = await world.reserved(document(order_id, **changes))
+    world.stock(dc_1__TEA=5)
+    return order
+
+
+async def test_a_run_moves_an_order_to_a_nearer_node_and_its_workflow_carries_that_out(
+    world: World,
+) -> None:
+    # given
+    order = await reserved_far_away(world)
+    before = world.page()
+    release_at = release_of(world)
+    # when
+    run = await world.brokering()
+    # then: the store has moved it, and kept what and why
+    assert (run.looked_at, run.moved) == (1, 1)
+    assert run.gain_micros > 1_000_000
+    assert world.sellable() == {"dc-1": 3, "dc-2": 5}
+    with reading(world.engine) as session:
+        [move] = brokering.moves_of(session, "brokering-1")
+        kept = decisions.load_decision(session, move.decision_id)
+    assert (move.from_version, move.to_version) == (1, 2)
+    assert move.before_micros - move.after_micros == run.gain_micros
+    assert move.why.startswith("moved from dc-2 to dc-1, ")
+    assert kept.order_id == "W-1"
+    # and: its workflow knows
+    await world.answer(order, "Moved by a brokering run from dc-2 to dc-1")
+    await world.until(lambda: world.page().plan_version == 2, "the page shows it")
+    assert world.page().decision_id == move.decision_id
+    assert world.page().promise_at == before.promise_at
+    assert release_of(world) == release_at
+    assert "moved from dc-2 to dc-1" in await order.query(OrderWorkflow.explain)
+    # when: its time comes
+    await world.skip(minutes=31)
+    await world.until_fulfillment("W-1-1", "acknowledged")
+    assert world.page().fulfillments[0].node_id == "dc-1"
+    await world.ship_and_deliver("W-1-1")
+    assert await world.result(order) == ("completed", 2, 0)
+    world.nothing_is_astray()
+
+
+def release_of(world: World, order_id: str = "W-1") -> str | None:
+    with reading(world.engine) as session:
+        row = session.execute(
+            text("SELECT release_at FROM orders WHERE order_id = :order_id"),
+            {"order_id": order_id},
+        )
+        found: str | None = row.scalar_one()
+        return found
+
+
+async def test_a_second_run_finds_nothing_to_gain(world: World) -> None:
+    # given
+    order = await reserved_far_away(world)
+    await world.brokering("first")
+    await world.answer(order, "Moved by a brokering run")
+    # when
+    run = await world.brokering("second")
+    # then
+    assert (run.looked_at, run.moved, run.gain_micros) == (1, 0, 0)
+    assert world.page().plan_version == 2
+
+
+async def test_orders_that_are_held_or_released_soon_are_left_alone(world: World) -> None:
+    # given
+    order = await reserved_far_away(world)
+    # when: it is released before the margin is over
+    soon = await world.brokering("soon", margin="PT2H")
+    # then
+    assert (soon.looked_at, soon.moved) == (0, 0)
+    # when it is held
+    await order.signal("hold", PlaceHold(request_id="h-1", owner="support"))
+    await world.until(lambda: bool(world.page().holds), "it is held")
+    held = await world.brokering("held")
+    # then
+    assert (held.looked_at, held.moved) == (0, 0)
+    assert world.sellable() == {"dc-1": 5, "dc-2": 3}
+
+
+async def test_too_small_a_gain_moves_nothing(world: World) -> None:
+    # given
+    await reserved_far_away(world)
+    # when
+    run = await world.brokering(min_gain_micros=100_000_000)
+    # then
+    assert (run.looked_at, run.moved) == (1, 0)
+    assert world.sellable() == {"dc-1": 5, "dc-2": 3}
+
+
+async def test_a_cancel_before_the_order_hears_of_the_move_frees_the_moved_units(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given: an order whose workflow has not heard yet that a run moved it
+    order = await reserved_far_away(world)
+    hold_back_the_word(monkeypatch)
+    await world.brokering()
+    assert world.page().plan_version == 1
+    # when
+    await world.cancel(order, "c-1", {"1": 1})
+    await world.until(lambda: world.sellable() == {"dc-1": 4, "dc-2": 5}, "one is freed")
+    let_the_word_go(world)
+    await world.answer(order, "Moved by a brokering run from dc-2 to dc-1")
+    # then: the other goes out from where it is now
+    await world.skip(minutes=31)
+    await world.until_fulfillment("W-1-1", "acknowledged")
+    await world.ship_and_deliver("W-1-1")
+    assert await world.result(order) == ("completed", 1, 1)
+    assert world.sellable() == {"dc-1": 4, "dc-2": 5}
+    world.nothing_is_astray()
+
+
+async def test_a_whole_cancel_before_the_order_hears_of_the_move_leaves_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = await reserved_far_away(world)
+    hold_back_the_word(monkeypatch)
+    await world.brokering()
+    # when
+    await world.cancel(order)
+    # then
+    assert await world.result(order) == ("cancelled", 0, 2)
+    let_the_word_go(world)
+    assert world.sellable() == {"dc-1": 5, "dc-2": 5}
+    world.nothing_is_astray()
+
+
+async def test_a_release_before_the_order_hears_of_the_move_releases_the_moved_plan(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given
+    order = await reserved_far_away(world)
+    hold_back_the_word(monkeypatch)
+    await world.brokering()
+    # when: its time comes, and only then the word of the move
+    await world.skip(minutes=31)
+    await world.until_fulfillment("W-1-1", "acknowledged")
+    let_the_word_go(world)
+    await world.ship_and_deliver("W-1-1")
+    # then
+    assert await world.result(order) == ("completed", 2, 0)
+    assert world.sellable() == {"dc-1": 3, "dc-2": 5}
+    with reading(world.engine) as session:
+        assert used_capacity(session, "dc-2", work_date_of(world)) == (0, 0)
+    world.nothing_is_astray()
+
+
+def work_date_of(world: World) -> str:
+    with reading(world.engine) as session:
+        found = session.execute(text("SELECT max(work_date) FROM reservations"))
+        return str(found.scalar_one())
+
+
+async def test_a_changed_address_before_the_order_hears_of_the_move_plans_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own next plan has the number that the run has used."""
+    order = await reserved_far_away(world)
+    hold_back_the_word(monkeypatch)
+    await world.brokering()
+    with transaction(world.engine) as session:
+        address = document()["ship_groups"][0]["address"]
+        new = Address.model_validate({**address, **NEW_HOME})
+        address_id = addresses.save_address(session, "W-1", "1", new)
+    # when
+    await order.signal("change_address", ChangeAddress(request_id="a-1", address_id=address_id))
+    await world.until_planned(version=3)
+    let_the_word_go(world)
+    # then
+    await world.skip(minutes=31)
+    await world.until_fulfillment("W-1-1", "acknowledged")
+    await world.ship_and_deliver("W-1-1")
+    assert await world.result(order) == ("completed", 2, 0)
+    assert world.sellable() == {"dc-1": 5, "dc-2": 3}
+    world.nothing_is_astray()
