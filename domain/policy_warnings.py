@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from domain.network import NodeKind
 from domain.orders import OrderType
+from domain.policy_rollout import Scope
 from domain.process_policy import ApprovalRule, LastResort, ProcessPolicy, Timings
 from domain.routing.policy import RoutingPolicy
 from domain.values import Model
@@ -55,6 +56,16 @@ def process_warnings(policy: ProcessPolicy) -> tuple[Warned, ...]:
         *_of_credit(policy),
         *_of_waits(policy),
     )
+
+
+def scope_warnings(policy: RoutingPolicy | ProcessPolicy, scope: Scope) -> tuple[Warned, ...]:
+    """Why a policy would not apply in a scope: its approvals are for other types of orders."""
+    if not isinstance(policy, ProcessPolicy) or scope.order_type is None:
+        return ()
+    if OrderType(scope.order_type) in policy.order_types or not policy.approvals:
+        return ()
+    message = f"leaves out {scope.order_type}: its approvals are never asked there"
+    return (Warned(path=("order_types",), message=message),)
 
 
 def holds_whenever(general: BaseModel, narrow: BaseModel) -> bool:

@@ -88,19 +88,53 @@ def activate_policy(
     region: Annotated[str | None, typer.Option(help="Only for this region.")] = None,
     order_type: Annotated[str | None, typer.Option(help="Only for b2c or b2b.")] = None,
     channel: Annotated[str | None, typer.Option(help="Only for this channel.")] = None,
+    share: Annotated[
+        int, typer.Option(min=0, max=100, help="Percent of the customers; raising it adds some.")
+    ] = 100,
+    starts: Annotated[
+        str | None, typer.Option("--from", help="When it begins, as 2026-05-04T12:00:00Z.")
+    ] = None,
+    ends: Annotated[str | None, typer.Option("--until", help="When it ends by itself.")] = None,
+    guardrails: Annotated[
+        list[str] | None,
+        typer.Option("--guardrail", help="A limit to keep, as split_rate<=0.25; may be repeated."),
+    ] = None,
+    minimum_orders: Annotated[
+        int, typer.Option(min=1, help="Orders of which a guardrail's measure must be made.")
+    ] = 100,
+    rolls_back: Annotated[
+        bool, typer.Option("--rolls-back", help="End it by itself when a guardrail breaks.")
+    ] = False,
     url: UrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Let new orders of a scope take a version."""
+    """Let new orders of a scope, or a share of their customers, take a version."""
     from starter.commands.client import path_of
 
-    scope = {"brand": brand, "region": region, "order_type": order_type, "channel": channel}
+    body = {
+        "brand": brand,
+        "region": region,
+        "order_type": order_type,
+        "channel": channel,
+        "share": None if share == 100 else share,
+        "starts_at": starts,
+        "ends_at": ends,
+        "guardrails": guardrails or None,
+        "minimum_orders": minimum_orders if guardrails else None,
+        "rolls_back": rolls_back or None,
+    }
     with connect(url) as api:
         answer = api.post(
             f"{path_of('policies', version)}/activate",
-            {name: value for name, value in scope.items() if value is not None},
+            {name: value for name, value in body.items() if value is not None},
         )
-    show(answer, as_json, lambda _: say(f"{version} is active"))
+
+    def human(found: dict[str, Any]) -> None:
+        for warning in found.get("warnings", ()):
+            say(f"warning: {warning}")
+        say(f"{version} {'is active' if starts is None else f'is active from {starts}'}")
+
+    show(answer, as_json, human)
 
 
 @policy.command("deactivate")
@@ -115,11 +149,65 @@ def deactivate_policy(
     show(answer, as_json, _print_withdrawal)
 
 
+@policy.command("rollback")
+def roll_back_policy(
+    version: VersionArgument, url: UrlOption = None, as_json: JsonOption = False
+) -> None:
+    """End a version's latest activation, so that the one before holds again."""
+    from starter.commands.client import path_of
+
+    with connect(url) as api:
+        answer = api.post(f"{path_of('policies', version)}/rollback", {})
+    show(answer, as_json, _print_withdrawal)
+
+
 def _print_withdrawal(answer: dict[str, Any]) -> None:
-    say(f"{answer['version']} is no longer active")
+    still = answer.get("still_active", 0)
+    say(
+        f"{answer['version']} has an earlier activation, which holds again"
+        if still
+        else f"{answer['version']} is no longer active"
+    )
     table(("order", "goes by"), ((one["order_id"], one["version"]) for one in answer["repinned"]))
     if answer["kept"]:
         say(f"nothing else is active for these, which keep it: {', '.join(answer['kept'])}")
+
+
+@policy.command("report")
+def report_on_policy(
+    version: VersionArgument,
+    since: Annotated[
+        str | None, typer.Option(help="Only orders received since, as 2026-05-04T12:00:00Z.")
+    ] = None,
+    url: UrlOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show how the orders of a version fare: splits, cost, rejections, missed promises."""
+    from starter.commands.client import path_of
+
+    asked = {} if since is None else {"since": since}
+    with connect(url) as api:
+        answer = api.get(f"{path_of('policies', version)}/report", **asked)
+    show(answer, as_json, _print_report)
+
+
+def _print_report(answer: dict[str, Any]) -> None:
+    counts, measures = answer["counts"], answer["measures"]
+    made_of = {
+        "split_rate": ("split_orders", "released_orders"),
+        "cost_per_order": (None, "routed_orders"),
+        "rejection_rate": ("rejected_lines", "assigned_lines"),
+        "promise_miss_rate": ("missed_orders", "due_orders"),
+    }
+    say(f"{counts['orders']} orders go by {answer['version']}")
+    rows = []
+    for name, value in measures.items():
+        some, of = made_of[name]
+        cases = f"{counts[some]} of {counts[of]}" if some else str(counts[of])
+        rows.append(
+            (name, "none yet" if value is None else value, f"{cases} {of}".replace("_", " "))
+        )
+    table(("measure", "value", "made of"), rows)
 
 
 @policy.command("diff")
@@ -194,21 +282,28 @@ def list_policies(url: UrlOption = None, as_json: JsonOption = False) -> None:
 def _print_policies(answer: dict[str, Any]) -> None:
     rows = answer["policies"]
     table(
-        ("version", "kind", "published", "active for", "from", "until"),
+        ("version", "kind", "published", "active for", "from", "until", "broken guardrails"),
         (
             (
                 row["version"],
                 row["kind"],
                 row["published_at"],
-                _scope(row["scope"]) if row["activated_at"] else "nothing",
-                row["activated_at"],
-                row["deactivated_at"],
+                _active_for(row) if row["activated_at"] else "nothing",
+                row.get("starts_at") or row["activated_at"],
+                row["deactivated_at"] or row.get("ends_at"),
+                [f"{one['guardrail']} ({one['value']})" for one in row.get("alerts", ())],
             )
             for row in rows
         ),
     )
     if not rows:
         say("no policy is published")
+
+
+def _active_for(row: dict[str, Any]) -> str:
+    share = row.get("share", 100)
+    part = "" if share == 100 else f", {share} % of the customers"
+    return _scope(row["scope"]) + part
 
 
 def _scope(scope: dict[str, Any]) -> str:

@@ -23,6 +23,7 @@ from domain.network import Connection, ConnectionClass
 from domain.orders import Order
 from domain.planning import NoRateError, group_facts, to_base
 from domain.plans import TimelineEntry
+from domain.policy_rollout import whose_order
 from domain.process_policy import Timings
 from domain.stages import Stage
 from integrations.errors import QuarantineError
@@ -236,7 +237,7 @@ class Preparer:
 
     def _start(self, session: Session, known: Known, row: Message) -> Start:
         order = order_store.load_order(session, row.payload["order_id"], row.payload["version"])
-        pins = self._pins(session, order, row.payload.get("pins"))
+        pins = _pins(session, order, row)
         groups = [group_facts(group).place for group in order.ship_groups]
         units = sum(line.quantity for line in order.lines)
         summary = (
@@ -270,19 +271,17 @@ class Preparer:
             self._timings[version] = timings
         return timings
 
-    def _pins(self, session: Session, order: Order, kept: Any) -> PolicyPins:
-        """The policies pinned at intake; for a row without them, those active now."""
-        if kept is not None:
-            return PolicyPins.model_validate(kept)
-        scope = {
-            "brand": order.brand,
-            "region": order.region,
-            "order_type": order.order_type.value,
-            "channel": order.channel,
-        }
-        routing, _ = policies.active(session, "routing", **scope)
-        process, _ = policies.active(session, "process", **scope)
-        return PolicyPins(routing=routing, process=process)
+
+def _pins(session: Session, order: Order, row: Message) -> PolicyPins:
+    """The policies pinned at intake; for a row without them, those active when it was kept."""
+    kept = row.payload.get("pins")
+    if kept is not None:
+        return PolicyPins.model_validate(kept)
+    whose, then = whose_order(order), row.received_at
+    return PolicyPins(
+        routing=policies.active_version(session, "routing", whose, then),
+        process=policies.active_version(session, "process", whose, then),
+    )
 
 
 def scaled(timings: Timings, scale: float) -> Timings:

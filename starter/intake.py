@@ -27,6 +27,7 @@ from domain.errors import RetryableError, UnknownReferenceError
 from domain.money import minor_units
 from domain.network import Connection, ConnectionClass, Network, Node
 from domain.orders import AS_ORDERED, MAX_LINES, Method, Order, OrderLine
+from domain.policy_rollout import whose_order
 from domain.values import MAX_QUANTITY
 from integrations import capture as vendors
 from integrations.errors import QuarantineError
@@ -337,16 +338,11 @@ def pins_of(session: Session, order: Order, now: datetime) -> dict[str, str]:
     InvalidDocumentError for one that cannot have been lost, RetryableError while no policy is
     active for such orders.
     """
-    scope = {
-        "brand": order.brand,
-        "region": order.region,
-        "order_type": order.order_type.value,
-        "channel": order.channel,
-    }
+    whose = whose_order(order)
     try:
-        process, _ = policies.active(session, "process", **scope)
+        process = policies.active_version(session, "process", whose, now)
         if order.promise_id is None or is_lost(session, order.promise_id):
-            routing, _ = policies.active(session, "routing", **scope)
+            routing = policies.active_version(session, "routing", whose, now)
             return {"routing": routing, "process": process}
     except UnknownReferenceError as error:
         raise RetryableError(str(error)) from error

@@ -9,12 +9,14 @@ tests) whoever asks for the view looks first.
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from domain.errors import UnknownReferenceError
+from domain.policy_rollout import Activation, Whose, in_force
 from domain.routing.decision import Exclusion
 from domain.routing.policy import RoutingPolicy
 from store import policies
@@ -37,8 +39,15 @@ _POLICY_TOPICS = frozenset({"policy_activations", "network_state"})
 
 Scope = tuple[str, str, str, str]
 """Brand, region, order type, channel."""
+_Known = tuple[Sequence[Activation], Mapping[str, RoutingPolicy]]
+"""A scope's activations, and their policies by version."""
 
 log = logging.getLogger(__name__)
+
+
+def _whose(scope: Scope, unit: str) -> Whose:
+    brand, region, order_type, channel = scope
+    return Whose(brand=brand, region=region, order_type=order_type, channel=channel, unit=unit)
 
 
 class Following:
@@ -55,7 +64,7 @@ class Following:
         self._thread: threading.Thread | None = None
         self._ended = threading.Event()
         self._refused: dict[tuple[str, str], str] = {}
-        self._policies: dict[Scope, tuple[str, RoutingPolicy]] = {}
+        self._policies: dict[Scope, _Known] = {}
         self._checker = Checker()
         self._pruner = Pruner()
         self.differences = 0
@@ -127,31 +136,38 @@ class Following:
             if sku in wanted and not has_passed(view.place, place)
         )
 
-    def known_policy(self, scope: Scope) -> tuple[str, RoutingPolicy] | None:
+    def known_policy(self, scope: Scope, customer_id: str = "") -> tuple[str, RoutingPolicy] | None:
         """What `policy` answers, if the scope was asked before and no policy activated since."""
-        return self._policies.get(scope) if self.reads_nothing else None
+        known = self._policies.get(scope) if self.reads_nothing else None
+        return None if known is None else self._chosen(known, scope, customer_id)
 
-    def policy(self, scope: Scope) -> tuple[str, RoutingPolicy]:
+    def policy(self, scope: Scope, customer_id: str = "") -> tuple[str, RoutingPolicy]:
         """Version and routing policy in force there; reads the database.
 
         Raises UnknownReferenceError when none is.
         """
-        brand, region, order_type, channel = scope
         cache = self._policies
         with reading(self._engine) as session:
-            version, document = policies.active(
-                session,
-                "routing",
-                brand=brand,
-                region=region,
-                order_type=order_type,
-                channel=channel,
-            )
-            found = (version, policies.as_routing_policy(session, document))
+            live = policies.candidates(session, "routing", _whose(scope, ""), self._clock())
+            read = {
+                version: policies.routing_policy(session, version)
+                for version in {one.version for one in live}
+            }
+        known = (tuple(live), read)
         # Into the dictionary taken before reading: what was activated meanwhile has replaced it.
         if len(cache) < _MOST_SCOPES:
-            cache[scope] = found
+            cache[scope] = known
+        found = self._chosen(known, scope, customer_id)
+        if found is None:
+            raise UnknownReferenceError(policies.NONE_ACTIVE.format(kind="routing"))
         return found
+
+    def _chosen(
+        self, known: _Known, scope: Scope, customer_id: str
+    ) -> tuple[str, RoutingPolicy] | None:
+        live, read = known
+        found = in_force(live, _whose(scope, customer_id), self._clock())
+        return None if found is None else (found.version, read[found.version])
 
     def _look(self, connection: Connection) -> None:
         view, seconds, now = self._view, time.monotonic(), self._clock()

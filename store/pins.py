@@ -10,12 +10,15 @@ from sqlalchemy.orm import Session
 
 from domain.errors import UnknownReferenceError
 from domain.plans import TimelineEntry
+from domain.policy_rollout import Activation, Whose, in_force, unit_of
 from domain.stages import Stage
 from domain.values import Model
 from store import policies, timeline
 from store.columns import query, statement
 from store.policies import Kind
 
+ENDED = "ended"
+"""Why an activation ended whose time is over."""
 UNRELEASED = (
     Stage.RECEIVED,
     Stage.PENDING_APPROVAL,
@@ -31,9 +34,11 @@ _PINS = query(
 )
 _PINNED = {
     kind: query(
-        f"SELECT order_id, brand, region, order_type, channel FROM orders"  # noqa: S608 (own names)
-        f" WHERE NOT closed AND stage IN :stages AND {kind}_policy = :{kind}_policy"
-        " ORDER BY order_id",
+        "SELECT o.order_id, o.brand, o.region, o.order_type, o.channel,"  # noqa: S608 (own names)
+        " v.document -> 'customer' ->> 'customer_id' AS customer_id FROM orders o"
+        " JOIN order_versions v ON v.order_id = o.order_id AND v.version = o.version"
+        f" WHERE NOT o.closed AND o.stage IN :stages AND o.{kind}_policy = :{kind}_policy"
+        " ORDER BY o.order_id",
         "orders",
         lists=["stages"],
     )
@@ -58,6 +63,8 @@ class Repinned(Model):
 class Withdrawal(Model):
     """What ending a version's activations did. `kept`: no other policy is active for these."""
 
+    ended: tuple[int, ...] = ()
+    """Ids of the activations."""
     repinned: tuple[Repinned, ...] = ()
     kept: tuple[str, ...] = ()
 
@@ -76,45 +83,95 @@ def withdraw(session: Session, version: str, now: datetime) -> Withdrawal:
 
     Each order's story tells of it. Raises UnknownReferenceError when the version was not active.
     """
-    policies.deactivate(session, version, now)
+    live = [one.activation_id for one in _live(session, version)]
+    return _end(session, version, live, "deactivated", now)
+
+
+def roll_back(session: Session, version: str, now: datetime) -> Withdrawal:
+    """End the latest activation of a version, so that the one before holds, as `withdraw` does."""
+    return _end(session, version, [_live(session, version)[-1].activation_id], "rolled back", now)
+
+
+def end_activation(
+    session: Session, version: str, activation_id: int, because: str, now: datetime
+) -> Withdrawal:
+    """End one activation of a version, as `withdraw` does; once ended, it does nothing."""
+    return _end(session, version, [activation_id], because, now)
+
+
+def _live(session: Session, version: str) -> list[Activation]:
+    policies.load_policy(session, version)
+    live = policies.live_activations(session, version)
+    if not live:
+        raise UnknownReferenceError(f"policy '{version}' is not active")
+    return live
+
+
+def _end(
+    session: Session, version: str, activation_ids: list[int], because: str, now: datetime
+) -> Withdrawal:
+    ended = [one for one in activation_ids if policies.end(session, one, because, now)]
+    if not ended:
+        return Withdrawal()
     found, _ = policies.load_policy(session, version)
     kind: Kind = "routing" if found == "routing" else "process"
+    remaining = policies.live_activations(session, version)
     rows = session.execute(_PINNED[kind], {"stages": list(UNRELEASED), f"{kind}_policy": version})
+    successors = _Successors(session, kind, now)
     repinned: list[Repinned] = []
     kept: list[str] = []
-    successors: dict[tuple[str, str, str, str], str | None] = {}
     for row in rows.all():
-        scope = (row.brand, row.region, row.order_type, row.channel)
-        if scope not in successors:
-            successors[scope] = _active(session, kind, scope)
-        successor = successors[scope]
+        whose = Whose(
+            brand=row.brand,
+            region=row.region,
+            order_type=row.order_type,
+            channel=row.channel,
+            unit=unit_of(row.customer_id, row.order_id),
+        )
+        if any(one.holds(whose, now) for one in remaining):
+            continue
+        successor = successors.of(whose)
         if successor is None:
             kept.append(row.order_id)
         else:
             session.execute(_PIN[kind], {"order_id": row.order_id, f"{kind}_policy": successor})
-            _tell(session, row.order_id, kind, version, successor, now)
+            _tell(session, row.order_id, kind, (version, successor), because, now)
             repinned.append(Repinned(order_id=row.order_id, version=successor))
-    return Withdrawal(repinned=tuple(repinned), kept=tuple(kept))
+    return Withdrawal(ended=tuple(ended), repinned=tuple(repinned), kept=tuple(kept))
 
 
-def _active(session: Session, kind: Kind, scope: tuple[str, str, str, str]) -> str | None:
-    brand, region, order_type, channel = scope
-    try:
-        version, _ = policies.active(
-            session, kind, brand=brand, region=region, order_type=order_type, channel=channel
-        )
-    except UnknownReferenceError:
-        return None
-    return version
+class _Successors:
+    """What is active now, each scope read once."""
+
+    def __init__(self, session: Session, kind: Kind, now: datetime) -> None:
+        self._session = session
+        self._kind = kind
+        self._now = now
+        self._known: dict[Whose, list[Activation]] = {}
+
+    def of(self, whose: Whose) -> str | None:
+        """The version in force; None: none is."""
+        scope = whose.model_copy(update={"unit": ""})
+        if scope not in self._known:
+            self._known[scope] = policies.candidates(self._session, self._kind, scope, self._now)
+        found = in_force(self._known[scope], whose, self._now)
+        return None if found is None else found.version
 
 
 def _tell(
-    session: Session, order_id: str, kind: Kind, before: str, after: str, now: datetime
+    session: Session,
+    order_id: str,
+    kind: Kind,
+    versions: tuple[str, str],
+    because: str,
+    now: datetime,
 ) -> None:
+    before, after = versions
+    how = "has ended" if because == ENDED else f"was {because}"
     entry = TimelineEntry(
         key=f"pins/{before}/{now.isoformat()}",
         at=now,
         kind="policy",
-        text=f"Policy {before} was deactivated: {kind} goes by {after} from now on",
+        text=f"Policy {before} {how}: {kind} goes by {after} from now on",
     )
     timeline.note(session, order_id, [entry])

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from sqlalchemy.orm import Session
 
 from domain.errors import UnknownReferenceError
+from domain.policy_rollout import Activation, Scope, Terms, Whose, in_force, reachable
 from domain.process_policy import ProcessPolicy
 from domain.routing.policy import RoutingPolicy
 from domain.values import Model, UtcTime
@@ -16,6 +17,7 @@ from store.columns import changed, query, statement
 from store.network import distribution_groups
 
 Kind = Literal["routing", "process"]
+NONE_ACTIVE = "no {kind} policy is active for these orders: activate one"
 
 _PUBLISH = statement(
     "INSERT INTO policies (version, kind, document, published_at)"
@@ -23,49 +25,45 @@ _PUBLISH = statement(
     "policies",
 )
 _LOAD = query("SELECT kind, document FROM policies WHERE version = :version", "policies")
-_ACTIVATE = statement(
+_ACTIVATE = query(
     "INSERT INTO policy_activations (version, kind, brand, region, order_type, channel,"
-    " activated_at) VALUES (:version, :kind, :brand, :region, :order_type, :channel,"
-    " :activated_at)",
+    " activated_at, share, starts_at, ends_at, guardrails, minimum_orders, rolls_back)"
+    " VALUES (:version, :kind, :brand, :region, :order_type, :channel, :activated_at, :share,"
+    " :starts_at, :ends_at, :guardrails, :minimum_orders, :rolls_back) RETURNING id",
     "policy_activations",
 )
-_DEACTIVATE = statement(
-    "UPDATE policy_activations SET deactivated_at = :deactivated_at"
-    " WHERE version = :version AND deactivated_at IS NULL",
+_END = statement(
+    "UPDATE policy_activations SET deactivated_at = :deactivated_at,"
+    " ended_because = :ended_because WHERE id = :id AND deactivated_at IS NULL",
     "policy_activations",
 )
-# The narrowest scope that fits wins, then the latest activation.
-_ACTIVE = query(
-    "SELECT p.version, p.document FROM policy_activations a"
-    " JOIN policies p ON p.version = a.version"
-    " WHERE a.kind = :kind AND a.deactivated_at IS NULL"
-    " AND (a.brand IS NULL OR a.brand = :brand) AND (a.region IS NULL OR a.region = :region)"
-    " AND (a.order_type IS NULL OR a.order_type = :order_type)"
-    " AND (a.channel IS NULL OR a.channel = :channel) ORDER BY"
-    " (CASE WHEN a.brand IS NULL THEN 0 ELSE 1 END)"
-    " + (CASE WHEN a.region IS NULL THEN 0 ELSE 1 END)"
-    " + (CASE WHEN a.order_type IS NULL THEN 0 ELSE 1 END)"
-    " + (CASE WHEN a.channel IS NULL THEN 0 ELSE 1 END) DESC, a.id DESC LIMIT 1",
-    "policies",
+_LIVE = query(
+    "SELECT id, version, brand, region, order_type, channel, share, starts_at, ends_at"
+    " FROM policy_activations WHERE kind = :kind AND deactivated_at IS NULL"
+    " AND (brand IS NULL OR brand = :brand) AND (region IS NULL OR region = :region)"
+    " AND (order_type IS NULL OR order_type = :order_type)"
+    " AND (channel IS NULL OR channel = :channel)",
+    "policy_activations",
+)
+_LIVE_OF = query(
+    "SELECT id, version, brand, region, order_type, channel, share, starts_at, ends_at"
+    " FROM policy_activations WHERE version = :version AND deactivated_at IS NULL ORDER BY id",
+    "policy_activations",
+)
+_OVER = query(
+    "SELECT id, version FROM policy_activations WHERE deactivated_at IS NULL"
+    " AND ends_at <= :ends_at ORDER BY id",
     "policy_activations",
 )
 _LIST = query(
-    "SELECT p.version, p.kind, p.published_at, a.brand, a.region, a.order_type, a.channel,"
-    " a.activated_at, a.deactivated_at FROM policies p"
+    "SELECT p.version, p.kind, p.published_at, a.id, a.brand, a.region, a.order_type, a.channel,"
+    " a.activated_at, a.deactivated_at, a.share, a.starts_at, a.ends_at, a.guardrails,"
+    " a.minimum_orders, a.rolls_back, a.ended_because FROM policies p"
     " LEFT JOIN policy_activations a ON a.version = p.version"
     " ORDER BY p.kind, p.published_at, p.version, a.id",
-    "policies",
     "policy_activations",
+    "policies",
 )
-
-
-class Scope(Model):
-    """Which orders a policy is for; a part left out means all."""
-
-    brand: str | None = None
-    region: str | None = None
-    order_type: str | None = None
-    channel: str | None = None
 
 
 class PolicyListing(Model):
@@ -77,6 +75,15 @@ class PolicyListing(Model):
     scope: Scope = Scope()
     activated_at: UtcTime | None = None
     deactivated_at: UtcTime | None = None
+    activation_id: int | None = None
+    share: int = 100
+    starts_at: UtcTime | None = None
+    ends_at: UtcTime | None = None
+    guardrails: tuple[str, ...] = ()
+    minimum_orders: int = 100
+    rolls_back: bool = False
+    ended_because: str | None = None
+    """`deactivated`, `rolled back`, or `ended` when its time was over."""
 
 
 def publish(session: Session, kind: Kind | str, document: dict[str, Any], now: datetime) -> str:
@@ -91,20 +98,33 @@ def publish(session: Session, kind: Kind | str, document: dict[str, Any], now: d
 
 
 def activate(
-    session: Session, version: str, scope: Scope | Mapping[str, str | None], now: datetime
-) -> None:
-    """Put a policy in force for a scope, in place of any activated there earlier.
+    session: Session,
+    version: str,
+    scope: Scope | Mapping[str, str | None],
+    now: datetime,
+    terms: Terms = Terms(),  # noqa: B008 (immutable)
+) -> int:
+    """Put a policy in force for a scope, over any activated there earlier; the activation's id.
 
     Raises UnknownReferenceError, also for a sourcing group that the network lacks, and
     pydantic.ValidationError for a scope of other parts.
     """
     kind, document = _load(session, version)
-    _refuse_unknown_groups(session, document.get("sourcing_groups") or ())
+    if kind == "routing":
+        _refuse_unknown_groups(session, RoutingPolicy.model_validate(document).group_names)
     where = scope if isinstance(scope, Scope) else Scope.model_validate(scope)
-    session.execute(
+    row = session.execute(
         _ACTIVATE,
-        {**where.model_dump(), "version": version, "kind": kind, "activated_at": now},
-    )
+        {
+            **where.model_dump(),
+            **terms.model_dump(exclude={"guardrails"}),
+            "guardrails": [str(one) for one in terms.guardrails],
+            "version": version,
+            "kind": kind,
+            "activated_at": now,
+        },
+    ).one()
+    return int(row.id)
 
 
 def _refuse_unknown_groups(session: Session, wanted: Iterable[str]) -> None:
@@ -116,35 +136,59 @@ def _refuse_unknown_groups(session: Session, wanted: Iterable[str]) -> None:
         )
 
 
-def deactivate(session: Session, version: str, now: datetime) -> None:
-    """End all activations of a version; the one before is in force again.
-
-    Raises UnknownReferenceError when it was not active.
-    """
-    if not changed(session, _DEACTIVATE, {"version": version, "deactivated_at": now}):
-        raise UnknownReferenceError(f"policy '{version}' is not active")
+def live_activations(session: Session, version: str) -> list[Activation]:
+    """The activations of a version that were not ended, oldest first, begun or not."""
+    return [_activation(row) for row in session.execute(_LIVE_OF, {"version": version})]
 
 
-def active(
-    session: Session, kind: Kind, *, brand: str, region: str, order_type: str, channel: str
-) -> tuple[str, dict[str, Any]]:
-    """(version, document) of the policy in force: the narrowest scope, then the latest.
+def activations_over(session: Session, now: datetime) -> list[tuple[int, str]]:
+    """(activation id, version) of those whose time is over and that were not ended yet."""
+    return [(row.id, row.version) for row in session.execute(_OVER, {"ends_at": now})]
+
+
+def end(session: Session, activation_id: int, because: str, now: datetime) -> bool:
+    """End an activation. False: it was ended before."""
+    row = {"id": activation_id, "deactivated_at": now, "ended_because": because}
+    return changed(session, _END, row) == 1
+
+
+def candidates(session: Session, kind: Kind, whose: Whose, now: datetime) -> list[Activation]:
+    """Every activation that may hold from now on for orders of that scope, whatever the unit."""
+    scope = whose.model_dump(exclude={"unit"})
+    live = [_activation(row) for row in session.execute(_LIVE, {**scope, "kind": kind})]
+    return reachable(live, now)
+
+
+def active_version(session: Session, kind: Kind, whose: Whose, now: datetime) -> str:
+    """The version in force: the narrowest scope, then the latest, of those that hold now.
 
     Raises UnknownReferenceError when none is.
     """
-    row = session.execute(
-        _ACTIVE,
-        {
-            "kind": kind,
-            "brand": brand,
-            "region": region,
-            "order_type": order_type,
-            "channel": channel,
-        },
-    ).one_or_none()
-    if row is None:
-        raise UnknownReferenceError(f"no {kind} policy is active for these orders: activate one")
-    return row.version, row.document
+    found = in_force(candidates(session, kind, whose, now), whose, now)
+    if found is None:
+        raise UnknownReferenceError(NONE_ACTIVE.format(kind=kind))
+    return found.version
+
+
+def active(session: Session, kind: Kind, whose: Whose, now: datetime) -> tuple[str, dict[str, Any]]:
+    """(version, document) of the policy in force. Raises UnknownReferenceError when none is."""
+    version = active_version(session, kind, whose, now)
+    return version, _load(session, version)[1]
+
+
+def _activation(row: Any) -> Activation:
+    return Activation(
+        activation_id=row.id,
+        version=row.version,
+        scope=_scope(row),
+        share=row.share,
+        starts_at=row.starts_at,
+        ends_at=row.ends_at,
+    )
+
+
+def _scope(row: Any) -> Scope:
+    return Scope(brand=row.brand, region=row.region, order_type=row.order_type, channel=row.channel)
 
 
 def load_policy(session: Session, version: str) -> tuple[str, dict[str, Any]]:
@@ -160,10 +204,10 @@ def routing_policy(session: Session, version: str) -> RoutingPolicy:
 def as_routing_policy(session: Session, document: Mapping[str, Any]) -> RoutingPolicy:
     """The document with its sourcing groups as the network has them now."""
     policy = RoutingPolicy.model_validate(document)
-    if not policy.sourcing_groups:
+    if not policy.group_names:
         return policy.model_copy(update={"sourced_from": ()})
     known = distribution_groups(session)
-    found = tuple(known[name] for name in policy.sourcing_groups if name in known)
+    found = tuple(known[name] for name in policy.group_names if name in known)
     return policy.model_copy(update={"sourced_from": found})
 
 
@@ -181,22 +225,23 @@ def _document(session: Session, kind: Kind, version: str) -> dict[str, Any]:
 
 def list_policies(session: Session) -> list[PolicyListing]:
     """All policies with their activations, oldest first."""
-    return [
-        PolicyListing(
-            version=row.version,
-            kind=row.kind,
-            published_at=row.published_at,
-            scope=Scope(
-                brand=row.brand,
-                region=row.region,
-                order_type=row.order_type,
-                channel=row.channel,
-            ),
-            activated_at=row.activated_at,
-            deactivated_at=row.deactivated_at,
-        )
-        for row in session.execute(_LIST)
-    ]
+    return [_listing(row) for row in session.execute(_LIST)]
+
+
+def _listing(row: Any) -> PolicyListing:
+    published = {name: getattr(row, name) for name in ("version", "kind", "published_at")}
+    if row.id is None:
+        return PolicyListing(**published)
+    terms = (
+        *("activated_at", "deactivated_at", "share", "starts_at", "ends_at", "guardrails"),
+        *("minimum_orders", "rolls_back", "ended_because"),
+    )
+    return PolicyListing(
+        **published,
+        scope=_scope(row),
+        activation_id=row.id,
+        **{name: getattr(row, name) for name in terms},
+    )
 
 
 def _load(session: Session, version: str) -> tuple[str, dict[str, Any]]:

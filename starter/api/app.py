@@ -32,6 +32,7 @@ from starter.api import (
     promises,
     reports,
     reservations,
+    store_work,
     subscriptions,
     tracking,
     webhooks,
@@ -48,6 +49,7 @@ from starter.intake import Capture, Intake, Reference
 from starter.learned_dates import LearnedReader
 from starter.node_poll import NodePoll
 from starter.parcel_poll import ParcelPoll
+from starter.policy_keeping import PolicyKeeper
 from starter.promise_records import PromiseRecords
 from starter.stock_keeping import StockKeeper
 from starter.stock_poll import StockPoll
@@ -136,6 +138,7 @@ def _application(lifespan: Lifespan) -> FastAPI:
     for module in _PAGES:
         app.include_router(module.router, prefix="/v1")
     app.include_router(operations.router)
+    app.include_router(store_work.router)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
 
@@ -167,7 +170,9 @@ def _lifespan(
                 events_out = EventSender(
                     engine, os.environ, settings.events_private_networks, clock
                 )
-                runs = (dispatcher, sweeper, keeper, poll, capture, events_out, *polls)
+                rollouts = PolicyKeeper(engine, clock)
+                keepers = (sweeper, keeper, rollouts)
+                runs = (dispatcher, *keepers, poll, capture, events_out, *polls)
                 for run in (x.run for x in runs):
                     task = asyncio.create_task(_keep_running(run, connect))
                     stack.push_async_callback(_stop, task)

@@ -12,11 +12,12 @@ from starter.api.context import Services, TheServices
 from starter.api.metrics import (
     MESSAGES,
     OLDEST_WAITING,
+    POLICY_ALERTS,
     PROMISES_WAITING,
     VIEW_DIFFERENCES,
     VIEW_MEGABYTES,
 )
-from store import backlog, network
+from store import backlog, network, policy_alerts
 from store.engine import reading
 
 router = APIRouter(tags=["operations"])
@@ -50,6 +51,7 @@ def metrics(services: TheServices) -> Response:
     """Prometheus text."""
     with reading(services.engine) as session:
         _measure_backlog(session, services.clock())
+        POLICY_ALERTS.set(policy_alerts.standing(session))
     _measure_promises(services)
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 

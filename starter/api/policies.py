@@ -1,22 +1,26 @@
 """Policies over HTTP: published once and never changed, activated per scope, listed."""
 
+from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse
-from pydantic import ValidationError
+from pydantic import AwareDatetime, Field, ValidationError
 
 from config.policy_files import POLICY_MODELS, policy_schema, policy_warnings
+from domain.guardrails import Guardrail, measures, parse_guardrail
 from domain.orders import OrderType
-from domain.values import Id, Model
+from domain.policy_rollout import Percent, Scope, Terms
+from domain.policy_warnings import scope_warnings
+from domain.values import Id, Model, Text, UtcTime
 from starter.api.context import PathId, RawBody, TheCaller, TheServices, body_as, json_body
-from starter.api.problems import InvalidDocumentError, ProblemError, field_errors
+from starter.api.problems import FieldError, InvalidDocumentError, ProblemError, field_errors
 from starter.auth import ANALYST, OPERATIONS, SUPPORT, require
 from starter.differences import differences, whole_policy
-from store import pins, policies
+from starter.times import utc_text
+from store import pins, policies, policy_alerts, policy_measures
 from store.engine import reading, transaction
-from store.policies import Scope
 
 router = APIRouter(prefix="/policies", tags=["policies"])
 
@@ -35,22 +39,62 @@ class PublishBody(Model):
     document: dict[str, Any]
 
 
-class ScopeBody(Model):
-    """Whose orders: every part left out means all."""
+class ActivationBody(Model):
+    """Whose orders (every part left out means all), which share of them, and from when to when.
+
+    `guardrails` are written as `split_rate<=0.25`.
+    """
 
     brand: Id | None = None
     region: Id | None = None
     order_type: OrderType | None = None
     channel: Id | None = None
+    share: Percent = 100
+    starts_at: UtcTime | None = None
+    ends_at: UtcTime | None = None
+    guardrails: Annotated[tuple[Text, ...], Field(max_length=20)] = ()
+    minimum_orders: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = 100
+    rolls_back: bool = False
+
+    @property
+    def scope(self) -> Scope:
+        """Whose orders."""
+        return Scope(
+            brand=self.brand, region=self.region, order_type=self.order_type, channel=self.channel
+        )
+
+    def terms(self, now: datetime) -> Terms:
+        """All beside the scope. Raises InvalidDocumentError."""
+        if self.ends_at is not None and self.ends_at <= now:
+            raise InvalidDocumentError([FieldError("ends_at", "must be in the future")])
+        limits = [_guardrail(number, text) for number, text in enumerate(self.guardrails)]
+        fields = ("share", "starts_at", "ends_at", "minimum_orders", "rolls_back")
+        try:
+            return Terms(guardrails=tuple(limits), **{name: getattr(self, name) for name in fields})
+        except ValidationError as error:
+            raise InvalidDocumentError(field_errors(error)) from None
+
+
+def _guardrail(number: int, text: str) -> Guardrail:
+    try:
+        return parse_guardrail(text)
+    except ValueError as error:
+        raise InvalidDocumentError([FieldError(f"guardrails.{number}", str(error))]) from None
 
 
 @router.get("")
 def list_policies(services: TheServices, caller: TheCaller) -> JSONResponse:
-    """Every published version, and where it is active."""
+    """Every published version, where it is active, and the guardrails that broke there."""
     require(caller, OPERATIONS, SUPPORT, ANALYST)
     with reading(services.engine) as session:
         found = policies.list_policies(session)
-    return JSONResponse({"policies": [policy.model_dump(mode="json") for policy in found]})
+        alerts = policy_alerts.alerts(session)
+    rows = []
+    for policy in found:
+        raised = alerts.get(policy.activation_id or 0, [])
+        told = [alert.model_dump(mode="json") for alert in raised]
+        rows.append({**policy.model_dump(mode="json"), "alerts": told})
+    return JSONResponse({"policies": rows})
 
 
 @router.get("/schema/{kind}")
@@ -88,16 +132,31 @@ def publish(raw: RawBody, services: TheServices, caller: TheCaller) -> JSONRespo
     return JSONResponse({"version": version, "kind": body.kind.value, "warnings": warnings}, 201)
 
 
-@router.post("/{version}/activate", openapi_extra=json_body(ScopeBody))
+@router.post("/{version}/activate", openapi_extra=json_body(ActivationBody))
 def activate(
     version: PathId, raw: RawBody, services: TheServices, caller: TheCaller
 ) -> JSONResponse:
-    """Let new orders of that scope take this version; orders under way keep theirs."""
+    """Let new orders of that scope, or a share of their customers, take this version.
+
+    Orders under way keep theirs. `warnings` say why it would not apply there.
+    """
     require(caller, OPERATIONS)
-    scope = body_as(ScopeBody, raw)
+    body, now = body_as(ActivationBody, raw), services.clock()
+    terms = body.terms(now)
     with transaction(services.engine) as session:
-        policies.activate(session, version, Scope(**scope.model_dump()), services.clock())
-    return JSONResponse({"version": version, "scope": scope.model_dump(mode="json")})
+        kind, document = policies.load_policy(session, version)
+        activation_id = policies.activate(session, version, body.scope, now, terms)
+    policy = POLICY_MODELS[kind].model_validate(document)
+    return JSONResponse(
+        {
+            "version": version,
+            "activation_id": activation_id,
+            "scope": body.scope.model_dump(mode="json"),
+            **terms.model_dump(mode="json", exclude={"guardrails"}),
+            "guardrails": [str(one) for one in terms.guardrails],
+            "warnings": [one.told for one in scope_warnings(policy, body.scope)],
+        }
+    )
 
 
 @router.post("/{version}/deactivate")
@@ -112,6 +171,38 @@ def deactivate(version: PathId, services: TheServices, caller: TheCaller) -> JSO
         withdrawal = pins.withdraw(session, version, services.clock())
     body = {"version": version, "status": "inactive", **withdrawal.model_dump(mode="json")}
     return JSONResponse(body)
+
+
+@router.post("/{version}/rollback")
+def roll_back(version: PathId, services: TheServices, caller: TheCaller) -> JSONResponse:
+    """End the latest activation of a version, so that the one before holds again.
+
+    What `deactivate` says of orders is true here; a version with several activations keeps the
+    others.
+    """
+    require(caller, OPERATIONS)
+    with transaction(services.engine) as session:
+        withdrawal = pins.roll_back(session, version, services.clock())
+        still = len(policies.live_activations(session, version))
+    body = {"version": version, "still_active": still, **withdrawal.model_dump(mode="json")}
+    return JSONResponse(body)
+
+
+@router.get("/{version}/report")
+def report(
+    version: PathId,
+    services: TheServices,
+    caller: TheCaller,
+    since: Annotated[AwareDatetime | None, Query()] = None,
+) -> JSONResponse:
+    """How the newest orders pinned to a version fare: counts, and the measures made of them."""
+    require(caller, OPERATIONS, SUPPORT, ANALYST)
+    with reading(services.engine) as session:
+        found, _ = policies.load_policy(session, version)
+        kind: policies.Kind = "routing" if found == "routing" else "process"
+        counts = policy_measures.counts(session, kind, version, services.clock(), since=since)
+    body = {"version": version, "kind": kind, "since": utc_text(since) if since else None}
+    return JSONResponse({**body, "counts": counts.model_dump(), "measures": measures(counts)})
 
 
 @router.get("/{version}/diff/{other}")

@@ -76,6 +76,8 @@ class PromiseBody(Model):
     region: Id = "default"
     currency: CurrencyCode | None = None
     tier: Text = ""
+    customer_id: Text = ""
+    """Draws the customer's policy where one is active for a share; it is not kept."""
     allow_split: bool = True
     allow_backorder: bool = True
     hold: HoldBody | None = None

@@ -44,7 +44,7 @@ async def promise(request: Request) -> Response:
     require(await _caller(request, services), INTAKE, SUPPORT, OPERATIONS, ANALYST)
     body = _parsed(await read_body(request))
     scope = (body.brand, body.region, body.order_type.value, body.channel)
-    known = services.following.known_policy(scope)
+    known = services.following.known_policy(scope, body.customer_id)
     if known is None or body.hold is not None or len(body.items) > _QUICK_ITEMS:
         return await asyncio.to_thread(_promise_from_database, services, body)
     made = _decide(services, body, known, ())
@@ -87,7 +87,7 @@ def _decide(
 
 def _promise_from_database(services: Services, body: PromiseBody) -> Response:
     scope = (body.brand, body.region, body.order_type.value, body.channel)
-    known = services.following.policy(scope)
+    known = services.following.policy(scope, body.customer_id)
     if body.hold is not None:
         return _checkout(services, body, body.hold, known)
     made = _decide(services, body, known, ())

@@ -13,13 +13,13 @@ from config.policy_files import PolicyFile
 from config.samples import Sample, load_exchange_rates
 from domain.network import Network
 from domain.orders import OrderType
+from domain.policy_rollout import Scope
 from domain.process_policy import ProcessPolicy
 from starter.bulk.loaded import UnreadableInputError
 from starter.bulk.olist import SERVICE, WMS_CONNECTION, OlistData
 from store import inventory, network, policies
 from store.engine import migrate, open_engine, reading, transaction
 from store.inventory import StockCount
-from store.policies import Scope
 
 _ARRIVALS_AT_ONCE = 500
 

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, Index, text
+from sqlalchemy import JSON, Index, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
 from store.tables.types import BigId, JsonOrNull, UtcDateTime
@@ -92,6 +92,29 @@ class PolicyActivationRow(SQLModel, table=True):
     channel: str | None = None
     activated_at: datetime = Field(sa_type=UtcDateTime)
     deactivated_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    share: int = 100
+    starts_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    ends_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    guardrails: list[str] = Field(default_factory=list, sa_type=JSON)
+    minimum_orders: int = 100
+    rolls_back: bool = False
+    ended_because: str | None = None
+
+
+class PolicyAlertRow(SQLModel, table=True):
+    """A guardrail of an activation that broke; once for each, however long it stays broken."""
+
+    __tablename__ = "policy_alerts"
+    __table_args__ = (
+        UniqueConstraint("activation_id", "guardrail", name="uq_policy_alerts_guardrail"),
+        {"sqlite_autoincrement": True},
+    )
+    id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
+    activation_id: int = Field(foreign_key="policy_activations.id", sa_type=BigId)
+    guardrail: str
+    value: str
+    cases: int
+    raised_at: datetime = Field(sa_type=UtcDateTime)
 
 
 class ApiKeyRow(SQLModel, table=True):

@@ -25,13 +25,13 @@ from domain.network import (
     Place,
 )
 from domain.orders import ServiceLevel
+from domain.policy_rollout import Scope
 from domain.process_policy import ProcessPolicy
 from domain.routing.policy import RoutingPolicy
 from starter.api.app import create_app
 from store import fulfillments, inventory, network, policies
 from store.engine import transaction
 from store.inventory import StockCount
-from store.policies import Scope
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 NOW = datetime(2026, 3, 2, 15, 0, tzinfo=UTC)

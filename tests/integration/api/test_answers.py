@@ -17,11 +17,11 @@ from temporalio.worker import Worker
 from config.settings import Settings
 from domain.events import NodeEvent, NodeEventType
 from domain.fulfillments import FulfillmentOrder
+from domain.policy_rollout import Scope
 from domain.process_policy import ApprovalCondition, ApprovalRule, ProcessPolicy, Timings
 from starter.api.app import create_app, utc_now
 from store import approvals, fulfillments, policies
 from store.engine import reading, transaction
-from store.policies import Scope
 from tests.integration.api.conftest import (
     NOW,
     calling,

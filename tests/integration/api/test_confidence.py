@@ -9,10 +9,11 @@ from fastapi import FastAPI
 from sqlalchemy import Engine
 
 from domain.learned_dates import Lane, LaneDays, LearnedDates
+from domain.policy_rollout import Scope
 from starter.learned_dates import LearnedReader
 from store import delivery_dates
 from store.engine import transaction
-from store.policies import Scope, activate, publish
+from store.policies import activate, publish
 from tests.integration.api.conftest import NOW, calling, until
 
 ASKED = {

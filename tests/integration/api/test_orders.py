@@ -13,12 +13,12 @@ from sqlalchemy import Engine, text
 from domain.fulfillments import FulfillmentStatus
 from domain.orders import Order
 from domain.plans import FulfillmentView, OrderView
+from domain.policy_rollout import Scope
 from domain.quantities import LineQuantities
 from domain.routing.policy import RoutingPolicy
 from domain.stages import Attention, Choice, Stage
-from store import fulfillments, order_recording, orders, policies, words
+from store import fulfillments, order_recording, orders, pins, policies, words
 from store.engine import reading, transaction
-from store.policies import Scope
 from tests.integration.api.conftest import (
     NOW,
     Clock,
@@ -564,7 +564,7 @@ async def test_while_no_policy_is_active_an_order_is_to_be_sent_again(
 ) -> None:
     with transaction(filled) as session:
         for policy in policies.list_policies(session):
-            policies.deactivate(session, policy.version, NOW)
+            pins.withdraw(session, policy.version, NOW)
     before = rows_of(filled)
 
     answer = await api.post("/v1/orders", json=order_document())

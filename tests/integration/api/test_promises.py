@@ -15,11 +15,12 @@ from sqlalchemy import Engine, text
 from domain.catalogue import Product
 from domain.network import CarrierService, Network, Node, NodeKind, Place
 from domain.orders import ServiceLevel
+from domain.policy_rollout import Scope
 from starter.promise_records import PromiseRecords
 from store import exclusions, inventory, network, reservations, supply
 from store.engine import reading, transaction
 from store.holds import load
-from store.policies import Scope, activate, publish
+from store.policies import activate, publish
 from store.timeline import timeline
 from tests.integration.api.conftest import NETWORK, NOW, calling, order_document
 

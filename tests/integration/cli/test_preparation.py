@@ -8,6 +8,7 @@ from sqlalchemy import Engine
 from config.samples import load_sample
 from config.settings import Settings
 from domain.network import Network
+from domain.policy_rollout import Whose
 from starter.bulk.loaded import UnreadableInputError
 from starter.bulk.olist import OlistData
 from starter.commands.local_store import create_api_key
@@ -45,7 +46,10 @@ def test_a_fresh_database_gets_the_sample_once(url: str, engine: Engine) -> None
         stock = inventory.availability(session, ["MUG-BLUE"])
         active = {
             order_type: policies.active(
-                session, "process", brand="b", region="r", order_type=order_type, channel="c"
+                session,
+                "process",
+                Whose(brand="b", region="r", order_type=order_type, channel="c"),
+                datetime.now(UTC),
             )[1]["name"]
             for order_type in ("b2c", "b2b")
         }

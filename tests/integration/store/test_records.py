@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from domain.errors import UnknownReferenceError
 from domain.network import Place
+from domain.policy_rollout import Scope, Whose
 from domain.process_policy import ProcessPolicy
 from domain.routing.decision import (
     Decision,
@@ -25,12 +26,12 @@ from store import (
     inventory,
     network,
     order_intake,
+    pins,
     policies,
     reporting,
 )
 from store.engine import reading, transaction
 from store.holds import HoldItem
-from store.policies import Scope
 from store.snapshot import build_snapshot
 from tests.integration.store.builders import (
     NOW,
@@ -53,8 +54,8 @@ def publish(session: Session, name: str) -> str:
 
 
 def in_force(session: Session, **where: str) -> str:
-    scope = {"brand": "acme", "region": "US", "order_type": "b2c", "channel": "web", **where}
-    return policies.active(session, "routing", **scope)[0]
+    whose = {"brand": "acme", "region": "US", "order_type": "b2c", "channel": "web", **where}
+    return policies.active(session, "routing", Whose(**whose), NOW)[0]
 
 
 def test_a_policy_is_published_once_under_its_contents_version(engine: Engine) -> None:
@@ -93,11 +94,11 @@ def test_the_narrowest_scope_is_in_force_then_the_latest_activation(engine: Engi
         policies.activate(session, later, Scope(), at(3))
         assert in_force(session) == brand
         assert in_force(session, brand="other") == later
-        policies.deactivate(session, later, at(4))
+        pins.withdraw(session, later, at(4))
         assert in_force(session, brand="other") == every
         before = [x.model_dump() for x in policies.list_policies(session)]
         with pytest.raises(UnknownReferenceError, match="is not active"):
-            policies.deactivate(session, later, at(5))
+            pins.withdraw(session, later, at(5))
         assert [x.model_dump() for x in policies.list_policies(session)] == before
 
 

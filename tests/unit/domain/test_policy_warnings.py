@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from domain.approvals import approval_chain
 from domain.orders import Order
+from domain.policy_rollout import Scope
 from domain.policy_warnings import (
     _is_set,
     crossed_limits,
@@ -17,6 +18,7 @@ from domain.policy_warnings import (
     holds_whenever,
     process_warnings,
     routing_warnings,
+    scope_warnings,
     shadowed_rules,
 )
 from domain.process_policy import ApprovalCondition, ProcessPolicy
@@ -173,6 +175,21 @@ def test_a_wait_of_approvals_that_ends_too_late_is_told_only_where_it_counts() -
         "timings.approval_reminder: is not shorter than approval_escalation:"
         " the reminder comes after it",
     ]
+
+
+def test_a_scope_of_another_order_type_is_warned_of_where_approvals_are_lost() -> None:
+    policy = ProcessPolicy.model_validate(
+        {"name": "p", "order_types": ["b2b"], "approvals": [level(1)]}
+    )
+
+    assert [x.told for x in scope_warnings(policy, Scope(order_type="b2c"))] == [
+        "order_types: leaves out b2c: its approvals are never asked there"
+    ]
+    assert scope_warnings(policy, Scope(order_type="b2b")) == ()
+    assert scope_warnings(policy, Scope(brand="acme")) == ()
+    assert scope_warnings(RoutingPolicy(name="r"), Scope(order_type="b2c")) == ()
+    without = policy.model_copy(update={"approvals": ()})
+    assert scope_warnings(without, Scope(order_type="b2c")) == ()
 
 
 class Condition(BaseModel):
