@@ -262,11 +262,10 @@ def plan_under(task: GroupTask, pricer: GroupPricer | None = None) -> GroupPlan:
     plan = {row: {x: atoms[x].units for x in numbers} for row, numbers in whole.items()}
     is_proven = exact is not None
     if pieces or not is_proven:
-        plan = spread(pricer, plan, pieces, most)
+        plan = with_minimums(pricer, spread(pricer, plan, pieces, most))
         if len(atoms) <= EXACT_ATOMS:
             plan, is_proven = improved(pricer, plan, pieces, most)
-        held = with_minimums(pricer, plan)
-        plan, is_proven = held, is_proven and held is plan
+        is_proven = is_proven and not pricer.has_least
         exact = None
     shipments = [shipment_of(pricer, row, plan[row]) for row in sorted(plan)]
     missing = _missing(task, pricer, shipments)

@@ -250,6 +250,8 @@ def _model(
         load = _add_loads(pricer, model, columns, opened, shares[way.row], pieces)
         if sum(model.uppers[x] * y for x, y in load.items()) > way.room:
             model.row({**load, opened: -float(way.room)}, 0.0)
+        if pricer.has_least:
+            _ask_least(pricer, model, columns, opened, load)
     for terms in by_row.values():
         model.row(terms, 1.0)
     by_atom: list[dict[int, float]] = [{} for _ in pricer.demand.atoms]
@@ -294,6 +296,21 @@ def _add_loads(
         load[column] = float(each)
         model.row({column: 1.0, opened: -float(most)}, 0.0)
     return load
+
+
+def _ask_least(
+    pricer: GroupPricer, model: Model, columns: _Columns, opened: int, load: dict[int, float]
+) -> None:
+    """The way just opened sends no less than a shipment beside others must have."""
+    lines, atoms = pricer.demand.lines, pricer.demand.atoms
+    model.row({**load, opened: -float(pricer.least_units)}, np.inf, 0.0)
+    worth = {}
+    for column, _, number, each in columns.served:
+        if column in load:
+            atom = atoms[number]
+            value = sum(lines[x].unit_price_micros * lines[x].quantity for x in atom.lines)
+            worth[column] = value * each / atom.units / MICROS
+    model.row({**worth, opened: -pricer.least_value / MICROS}, np.inf, 0.0)
 
 
 def _limit_stock(pricer: GroupPricer, model: Model, columns: _Columns) -> None:

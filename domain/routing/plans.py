@@ -97,9 +97,14 @@ class GroupPricer:
         weighed = packing.weighs(measures_of(times, int(sites.km[row]), int(arrives)))
         return price._replace(cost=price.cost - weighed)
 
+    @property
+    def has_least(self) -> bool:
+        """Whether a shipment beside others must have some value or units."""
+        return self.least_value > 0 or self.least_units > 0
+
     def is_small(self, load: Load) -> bool:
         """Whether a shipment of so little may only go alone."""
-        if not self.least_value and not self.least_units:
+        if not self.has_least:
             return False
         quantities = self.lines_of(load)
         lines = self.demand.lines
@@ -153,7 +158,7 @@ class GroupPricer:
 
     def _alone(self, units: Ints) -> Flags | None:
         """By set: whether it is too little to go beside another shipment; None: no set is."""
-        if not self.least_value and not self.least_units:
+        if not self.has_least:
             return None
         lines, atoms = self.demand.lines, self.demand.atoms
         worth = [

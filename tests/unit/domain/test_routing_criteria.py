@@ -154,9 +154,10 @@ def test_each_day_to_delivery_has_its_price() -> None:
 
 def test_a_price_of_days_and_of_lateness_add_up() -> None:
     facts = pair({"daily_units": 1}, {"daily_units": 1})
-    asked = {"groups": (group(deliver_by=at(20, day=3)),)}
+    due = (group(deliver_by=at(20, day=3)),)
 
-    decision = one(facts, scored(delivery_cost_per_day="1", lateness_cost_per_day="2"), **asked)
+    rules = scored(delivery_cost_per_day="1", lateness_cost_per_day="2")
+    decision = one(facts, rules, groups=due)
 
     assert costs(decision)["N1"] == 7_000_000 + 3_000_000 + 2_000_000
 
