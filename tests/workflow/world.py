@@ -410,14 +410,17 @@ class World:
         return await handle.query(OrderWorkflow.status)
 
     async def until_shown(self, handle: WorkflowHandle[Any, Any], displayed: str) -> OrderReport:
-        """Wait until the order shows that stage, hold or attention."""
+        """Wait until the order shows that stage, hold or attention; reserved, also in the books."""
         seen: list[str] = []
 
         async def shows() -> bool:
             # A query of a workflow that just closes or continues as new may find nobody.
             with suppress(RPCError):
                 seen[:] = [(await self.report(handle)).view.displayed]
-            return seen == [displayed]
+            if displayed == "reserved":
+                # The workflow says so while it reserves.
+                seen.append(self.page(handle.id.removeprefix("order-")).displayed)
+            return set(seen) == {displayed}
 
         try:
             await self.until(shows, displayed)
