@@ -1,6 +1,5 @@
 """Loading what a workflow may know of its order, and recording where it stands."""
 
-from collections.abc import Mapping
 from decimal import Decimal
 
 from sqlalchemy.orm import Session
@@ -8,10 +7,9 @@ from temporalio import activity
 
 from activities.context import Context
 from activities.recording import OrderRecord, write_order
-from domain.approvals import approval_chain
-from domain.catalogue import Product
+from domain.approvals import levels_of
 from domain.orders import Order, OrderType
-from domain.planning import group_facts, to_base
+from domain.planning import group_facts
 from domain.plans import LineFacts, OrderFacts
 from domain.process_policy import ApprovalRule, ProcessPolicy
 from domain.values import DerivedId, Id, Model
@@ -62,24 +60,14 @@ def _chain(session: Session, order: Order, policy: ProcessPolicy) -> tuple[Appro
     rates = network.exchange_rates(session)
     products = network.products(session, sorted({line.sku for line in order.lines}))
     account = order.customer.account_id
-    return approval_chain(
+    return levels_of(
         order,
         policy,
-        total_base=to_base(order.total, order.currency, base, rates),
-        margin=_margin(order, products, base, rates),
-        categories=frozenset(product.category for product in products.values()),
+        products=products,
+        base=base,
+        rates=rates,
         open_terms=orders.open_terms(session, account, order.order_id) if account else Decimal(0),
     )
-
-
-def _margin(
-    order: Order, products: Mapping[str, Product], base: str, rates: Mapping[str, str]
-) -> Decimal | None:
-    goods = to_base(order.goods_value, order.currency, base, rates)
-    if goods <= 0:
-        return None
-    costs = (products[x.sku].unit_cost * x.quantity for x in order.lines if x.sku in products)
-    return (goods - sum(costs, Decimal(0))) / goods
 
 
 class OrderActivities:

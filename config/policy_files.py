@@ -1,14 +1,14 @@
 """Policy files: read, checked, and every mistake told with its line and column."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from config.placed_models import in_order, mistakes_in
 from config.reading import ConfigError, read_text
-from config.wording import own_path, plain_words
 from config.yaml_places import Mistake, PlacedDocument, YamlError, dotted, read_placed
 from domain.policy_warnings import Warned, process_warnings, routing_warnings
 from domain.process_policy import ProcessPolicy
@@ -19,7 +19,6 @@ POLICY_MODELS: Mapping[str, type[RoutingPolicy] | type[ProcessPolicy]] = {
     "routing": RoutingPolicy,
     "process": ProcessPolicy,
 }
-_NOISE = frozenset({"too_short", "missing"})
 
 
 class PolicyFile(Model):
@@ -99,10 +98,9 @@ def _checked(kind: str, document: PlacedDocument) -> CheckedPolicy:
     try:
         policy = POLICY_MODELS[kind].model_validate(document.content)
     except ValidationError as error:
-        found = [*document.repeated, *_mistakes(error, document)]
-        return CheckedPolicy(kind, errors=_sorted(found))
+        return CheckedPolicy(kind, errors=mistakes_in(document, error))
     if document.repeated:
-        return CheckedPolicy(kind, errors=_sorted(document.repeated))
+        return CheckedPolicy(kind, errors=in_order(document.repeated))
     file = PolicyFile.model_validate({"kind": kind, "policy": policy})
     return CheckedPolicy(kind, policy=file, warnings=_warnings(policy, document))
 
@@ -117,42 +115,7 @@ def policy_warnings(policy: RoutingPolicy | ProcessPolicy) -> tuple[Warned, ...]
 def _warnings(
     policy: RoutingPolicy | ProcessPolicy, document: PlacedDocument
 ) -> tuple[Mistake, ...]:
-    return _sorted(
+    return in_order(
         Mistake(document.place_of(document.known(one.path)), dotted(one.path), one.message)
         for one in policy_warnings(policy)
     )
-
-
-def _mistakes(error: ValidationError, document: PlacedDocument) -> list[Mistake]:
-    """Pydantic's errors where they stand; those of one field that may be of several types as one.
-
-    A list or object whose only item is bad is also reported as too short or missing; that is left
-    out.
-    """
-    found = [_located(item, document) for item in error.errors()]
-    deeper = {path[:length] for path, _, _ in found for length in range(len(path))}
-    together: dict[tuple[str | int, ...], list[Mistake]] = {}
-    for path, kind, mistake in found:
-        if not (kind in _NOISE and path in deeper):
-            together.setdefault(path, []).append(mistake)
-    return [
-        Mistake(of[0].place, of[0].path, " or ".join(dict.fromkeys(one.message for one in of)))
-        for of in together.values()
-    ]
-
-
-def _located(
-    item: Mapping[str, Any], document: PlacedDocument
-) -> tuple[tuple[str | int, ...], str, Mistake]:
-    """Path, pydantic's kind, and the mistake."""
-    kind, loc = str(item["type"]), tuple(item["loc"])
-    named, message = own_path(plain_words(item))
-    known = document.known((*loc, *(int(x) if x.isdigit() else x for x in named)))
-    path = (*known, loc[-1]) if kind == "missing" else known
-    at_key = kind == "extra_forbidden" or loc[-1:] == ("[key]",)
-    place = document.place_of(known, key=at_key)
-    return path, kind, Mistake(place, dotted(path), message)
-
-
-def _sorted(mistakes: Iterable[Mistake]) -> tuple[Mistake, ...]:
-    return tuple(sorted(mistakes, key=lambda one: (one.place.line, one.place.column)))

@@ -1,10 +1,12 @@
 """Which levels must approve an order, and which votes count."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from decimal import Decimal
 from enum import StrEnum
 
-from domain.orders import Order
+from domain.catalogue import Product
+from domain.orders import Order, OrderType
+from domain.planning import to_base
 from domain.process_policy import ApprovalCondition, ApprovalRule, ProcessPolicy
 from domain.values import Model
 
@@ -34,6 +36,41 @@ def approval_chain(
     )
     asked = [rule for rule in policy.approvals if facts.meet(rule.condition)]
     return tuple(sorted(asked, key=lambda rule: rule.level))
+
+
+def levels_of(
+    order: Order,
+    policy: ProcessPolicy,
+    *,
+    products: Mapping[str, Product],
+    base: str,
+    rates: Mapping[str, str],
+    open_terms: Decimal,
+) -> tuple[ApprovalRule, ...]:
+    """The levels that an order must pass; none for an order that is no business order.
+
+    `rates` are units of the base currency for one of each other. Raises NoRateError.
+    """
+    if order.order_type is not OrderType.B2B:
+        return ()
+    return approval_chain(
+        order,
+        policy,
+        total_base=to_base(order.total, order.currency, base, rates),
+        margin=_margin(order, products, base, rates),
+        categories=frozenset(product.category for product in products.values()),
+        open_terms=open_terms,
+    )
+
+
+def _margin(
+    order: Order, products: Mapping[str, Product], base: str, rates: Mapping[str, str]
+) -> Decimal | None:
+    goods = to_base(order.goods_value, order.currency, base, rates)
+    if goods <= 0:
+        return None
+    costs = (products[x.sku].unit_cost * x.quantity for x in order.lines if x.sku in products)
+    return (goods - sum(costs, Decimal(0))) / goods
 
 
 def _is_over_credit(order: Order, policy: ProcessPolicy, debt: Decimal) -> bool:

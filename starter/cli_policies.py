@@ -253,7 +253,7 @@ def run_policy_cases(
     ] = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Run a policy's cases with the kernel that routes orders. Fails when one comes out wrong."""
+    """Run a policy's cases as orders are decided and handled. Fails when one comes out wrong."""
     from starter.policy_cases import run_cases
 
     outcomes = run_cases(file, policy_file)

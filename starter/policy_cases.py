@@ -1,26 +1,27 @@
-"""Cases beside a routing policy: an order, stock and a time, and the nodes that should serve it."""
+"""Cases beside a policy; of a routing policy an order, stock and a time, and who should serve."""
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
+from config.placed_models import read_as, read_document
 from config.policy_files import load_policy
-from config.reading import ConfigError, describe, read_yaml
-from config.samples import SAMPLE, load_exchange_rates, load_network, load_products
-from domain.catalogue import Product
-from domain.network import Network
+from config.reading import ConfigError
+from config.yaml_places import PlacedDocument
 from domain.orders import Order
 from domain.planning import Wanted, decision_request
+from domain.process_policy import ProcessPolicy
 from domain.routing.decision import Decision, DecisionRequest, Exclusion, Option, Purpose, Snapshot
 from domain.routing.policy import RoutingPolicy
 from domain.routing.solve import decide
 from domain.values import Count, Id, Model, Text, UtcTime
+from starter.case_files import CaseFile, Outcome, World, order_of, refuse_unknown, world_of
 from starter.differences import money
+from starter.process_cases import ProcessCases, process_outcomes
 
 SUFFIX = ".cases.yaml"
 
@@ -50,72 +51,46 @@ class Case(Model):
     expect: Expected
 
 
-class Cases(Model):
-    """A file of cases. Files are named relative to it; without them the sample's are taken."""
+class RoutingCases(CaseFile):
+    """A file of cases of a routing policy."""
 
-    policy: Text
-    network: Text = ""
-    products: Text = ""
     cases: Annotated[tuple[Case, ...], Field(min_length=1)]
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a case: `wrong` says, line by line, what came out differently."""
-
-    name: str
-    wrong: tuple[str, ...]
-
-    @property
-    def passed(self) -> bool:
-        """Whether all came out as expected."""
-        return not self.wrong
-
-    def as_json(self) -> dict[str, Any]:
-        """For a program."""
-        return {"name": self.name, "passed": self.passed, "wrong": list(self.wrong)}
-
-
 def run_cases(file: Path, policy: Path | None = None) -> list[Outcome]:
-    """Decide every case with the kernel that routes orders; `policy` instead of the named one.
+    """Decide every case as orders are decided; `policy` instead of the one that the file names.
 
     `file` holds the cases, or is a policy with its cases beside it (`NAME.cases.yaml`). Raises
-    ConfigError with the file and field that is wrong.
+    ConfigError with the file, line and field that is wrong.
     """
     path = file if file.name.endswith(SUFFIX) else file.with_name(f"{file.stem}{SUFFIX}")
     if policy is None and path != file:
         policy = file
-    try:
-        cases = Cases.model_validate(read_yaml(path))
-    except ValidationError as error:
-        raise ConfigError(f"{path}: {describe(error)}") from error
-    beside = path.parent
-    rules = load_policy(policy or beside / cases.policy, "routing").policy
-    if not isinstance(rules, RoutingPolicy):
-        raise ConfigError(f"{cases.policy}: only routing policies have cases")
-    network = load_network(beside / cases.network if cases.network else SAMPLE / "network.yaml")
-    groups = tuple(x for x in network.groups if x.group_id in rules.sourcing_groups)
-    rules = rules.model_copy(update={"sourced_from": groups})
-    products = load_products(
-        beside / cases.products if cases.products else SAMPLE / "products.yaml"
-    )
-    world = _World(network, {product.sku: product for product in products}, str(path))
+    document = read_document(path)
+    rules = load_policy(policy or path.parent / _named_in(document, path)).policy
+    if isinstance(rules, ProcessPolicy):
+        handled = read_as(ProcessCases, document, path)
+        return process_outcomes(handled, world_of(handled, path), rules)
+    routed = read_as(RoutingCases, document, path)
+    return _routing_outcomes(routed, world_of(routed, path), rules)
+
+
+def _named_in(document: PlacedDocument, path: Path) -> str:
+    """The policy's file, as the file of cases names it."""
+    named = document.content.get("policy") if isinstance(document.content, dict) else None
+    if not isinstance(named, str):
+        raise ConfigError(f"{path}: name the policy's file: `policy: FILE`")
+    return named
+
+
+def _routing_outcomes(cases: RoutingCases, world: World, policy: RoutingPolicy) -> list[Outcome]:
+    groups = tuple(x for x in world.network.groups if x.group_id in policy.group_names)
+    rules = policy.model_copy(update={"sourced_from": groups})
     return [_outcome(case, world, rules) for case in cases.cases]
 
 
-@dataclass(frozen=True)
-class _World:
-    network: Network
-    products: Mapping[str, Product]
-    where: str
-
-
-def _outcome(case: Case, world: _World, policy: RoutingPolicy) -> Outcome:
+def _outcome(case: Case, world: World, policy: RoutingPolicy) -> Outcome:
     order = _order(case, world)
-    rates = {
-        code: str(rate)
-        for code, rate in load_exchange_rates().into(world.network.base_currency).items()
-    }
     snapshot = Snapshot(
         availability=case.stock,
         nodes=world.network.nodes,
@@ -123,7 +98,7 @@ def _outcome(case: Case, world: _World, policy: RoutingPolicy) -> Outcome:
         products={
             sku: world.products[sku] for sku in {line.sku for line in order.lines} | set(case.stock)
         },
-        exchange_rates=rates,
+        exchange_rates=world.rates,
         base_currency=world.network.base_currency,
     )
     decision = decide(_request(case, order, snapshot), snapshot, policy)
@@ -142,36 +117,13 @@ def _request(case: Case, order: Order, snapshot: Snapshot) -> DecisionRequest:
     return decision_request(order, wanted, case.at, snapshot.base_currency, snapshot.exchange_rates)
 
 
-def _order(case: Case, world: _World) -> Order:
-    """The case's order with what routing does not look at filled in. Raises ConfigError."""
-    lines = [
-        {"line_id": str(number), "unit_price": "0", **line}
-        for number, line in enumerate(case.order.get("lines", ()), start=1)
-    ]
-    document = {
-        "order_id": "case",
-        "source": "cases",
-        "external_id": "case",
-        "currency": world.network.base_currency,
-        "placed_at": case.at,
-        **case.order,
-        "lines": lines,
-    }
-    try:
-        order = Order.model_validate(document)
-    except ValidationError as error:
-        raise ConfigError(f"{world.where}: case '{case.name}': {describe(error)}") from error
+def _order(case: Case, world: World) -> Order:
+    """The case's order. Raises ConfigError, also for what the network lacks."""
+    order = order_of(case.name, case.order, case.at, world)
     known = {node.node_id for node in world.network.nodes}
     stocked = {node for nodes in case.stock.values() for node in nodes}
-    skus = {line.sku for line in order.lines} | set(case.stock)
-    for what, unknown in (
-        ("node", (stocked | set(case.closed_nodes)) - known),
-        ("product", skus - set(world.products)),
-    ):
-        if unknown:
-            raise ConfigError(
-                f"{world.where}: case '{case.name}': no {what} '{min(unknown)}' in the network"
-            )
+    refuse_unknown(case.name, "node", (stocked | set(case.closed_nodes)) - known, world)
+    refuse_unknown(case.name, "product", set(case.stock) - set(world.products), world)
     return order
 
 

@@ -8,9 +8,11 @@ from domain.approvals import (
     Verdict,
     approval_chain,
     count_vote,
+    levels_of,
     own_change,
     second_level,
 )
+from domain.catalogue import Product
 from domain.orders import Order, OrderType
 from domain.process_policy import ApprovalCondition, ApprovalRule, ProcessPolicy
 from tests.unit.domain.test_orders import order
@@ -69,6 +71,59 @@ def test_a_level_is_asked_when_every_part_of_its_condition_holds(
     b2b = order(order_type="b2b", customer={"account_id": "ACME"}, payment_terms="NET30")
 
     assert chain(condition, b2b, **facts) == (["manager", "director"] if asked else [])
+
+
+def levels(
+    asked: Order, condition: ApprovalCondition, *products: Product, open_terms: str = "0"
+) -> list[str]:
+    policy = ProcessPolicy(
+        name="p",
+        approvals=(ApprovalRule(level=1, role="manager", condition=condition),),
+        credit_limits={"ACME": Decimal(1000)},
+    )
+    rules = levels_of(
+        asked,
+        policy,
+        products={product.sku: product for product in products},
+        base="USD",
+        rates={"EUR": "1.10"},
+        open_terms=Decimal(open_terms),
+    )
+    return [rule.role for rule in rules]
+
+
+def b2b(price: str = "100", **fields: Any) -> Order:
+    line = {"line_id": "1", "sku": "SAW", "quantity": 2, "unit_price": price}
+    return order(order_type="b2b", lines=[line], charges=[], **fields)
+
+
+@pytest.mark.parametrize(("limit", "asked"), [("0.40", ["manager"]), ("0.39", []), ("-1", [])])
+def test_the_margin_is_what_is_left_of_the_goods_value(limit: str, asked: list[str]) -> None:
+    condition = ApprovalCondition(max_margin=Decimal(limit))
+
+    # (200 - 2 x 60) / 200
+    assert levels(b2b(), condition, Product(sku="SAW", unit_cost=Decimal(60))) == asked
+
+
+def test_a_margin_that_cannot_be_computed_is_seen_by_someone() -> None:
+    assert levels(b2b(price="0"), ApprovalCondition(max_margin=Decimal("0.1"))) == ["manager"]
+
+
+def test_totals_count_in_the_base_currency_and_categories_of_any_line() -> None:
+    in_euros = b2b(currency="EUR")
+
+    assert levels(in_euros, ApprovalCondition(min_total=Decimal(220))) == ["manager"]
+    assert levels(in_euros, ApprovalCondition(min_total=Decimal("220.01"))) == []
+    saw = Product(sku="SAW", category="tools")
+    assert levels(b2b(), ApprovalCondition(categories=("tools",)), saw) == ["manager"]
+    account = b2b(customer={"account_id": "ACME"})
+    over = ApprovalCondition(over_credit=True)
+    assert levels(account, over, open_terms="800") == []
+    assert levels(account, over, open_terms="800.01") == ["manager"]
+
+
+def test_a_consumers_order_passes_no_level() -> None:
+    assert levels(order(order_type="b2c"), ApprovalCondition()) == []
 
 
 def test_an_account_without_a_limit_is_never_over_its_credit() -> None:
