@@ -353,8 +353,8 @@ class World:
             network.import_network(session, sample_network(), PRODUCTS, now)
             routing = policies.publish(session, "routing", {"name": "test"}, now)
             pinned = policies.publish(session, "process", {"name": "test", **(process or {})}, now)
-            policies.activate(session, routing, policies.Scope(), now)
-            policies.activate(session, pinned, policies.Scope(), now)
+            policies.activate(session, routing, {}, now)
+            policies.activate(session, pinned, {}, now)
 
     def stock(self, **units: int) -> None:
         """Put units on shelves: `dc_1__TEA=5` is 5 TEA at dc-1."""

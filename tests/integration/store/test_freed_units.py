@@ -38,16 +38,15 @@ def wait_for(engine: Engine, quantity: int, order_id: str = "W-1") -> None:
 def granted(engine: Engine) -> list[tuple[str, str, int]]:
     """(order id, node id, units) of every grant that its order was told of."""
     with transaction(engine) as session:
-        told = outbox.claim(session, 20, at(60))
-        return [
-            (message.workflow_id.removeprefix("order-"), node_id, units)
-            for message in told
+        told = {
+            str(message.workflow_id).removeprefix("order-"): message.payload["reservation_id"]
+            for message in outbox.claim(session, 20, at(60))
             if message.name == "supply_granted"
-            for node_id, _, _, units in reservations.take_grant(
-                session,
-                message.workflow_id.removeprefix("order-"),
-                message.payload["reservation_id"],
-            )
+        }
+        return [
+            (order_id, node_id, units)
+            for order_id, reservation_id in told.items()
+            for node_id, _, _, units in reservations.take_grant(session, order_id, reservation_id)
         ]
 
 
