@@ -22,6 +22,9 @@ MOST_COLUMNS = 1_500
 """A larger program is cut to the nodes that look best for each atom, and proves nothing."""
 
 
+_NOTHING = Measures(0, 0, 0, 0)
+
+
 class _Way(NamedTuple):
     """One way a row can send a shipment: on one day, by one service."""
 
@@ -30,8 +33,8 @@ class _Way(NamedTuple):
     amount: int
     per_kg: int
     room: int
-    measures: Measures | None = None
-    """What is made least before cost; then `amount` has their weight in it (objective.py)."""
+    measures: Measures = _NOTHING
+    """What is made least before cost, where `amount` has their weight in it (objective.py)."""
 
 
 class _Columns(NamedTuple):
@@ -179,8 +182,7 @@ def _solved_in_turn(
     if packing is not None:
         costs = list(model.costs)
         for column, way in columns.opened:
-            if way.measures is not None:
-                costs[column] = (way.amount - packing.weighs(way.measures)) / MICROS
+            costs[column] = (way.amount - packing.weighs(way.measures)) / MICROS
         for measure in packing.order:
             terms = {
                 column: float(getattr(way.measures, measure)) for column, way in columns.opened
@@ -228,7 +230,7 @@ def _services(pricer: GroupPricer, row: int, begin: int, turn: int, room: int) -
     kept: list[_Way] = []
     for amount, per_kg, arrives in able:
         if not kept or per_kg < kept[-1].per_kg:
-            found = measures_of(times, int(sites.km[row]), arrives) if is_packed else None
+            found = measures_of(times, int(sites.km[row]), arrives) if is_packed else _NOTHING
             kept.append(_Way(row, begin, amount, per_kg, room, found))
     return kept
 

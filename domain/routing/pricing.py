@@ -82,9 +82,8 @@ def lateness(times: Times, moment: int) -> int:
     amount = 0
     if moment > times.due:
         amount = -((times.due - moment) // ONE_DAY) * times.late_cost
-    if moment > times.start:
-        amount += -((times.start - moment) // ONE_DAY) * times.day_cost
-    return int(amount)
+    days = max(0, -((times.start - moment) // ONE_DAY))
+    return int(amount + days * times.day_cost)
 
 
 @compiled
@@ -245,8 +244,7 @@ def first_legs(
             if arrives >= 0:
                 if arrives > due:
                     amount += -((due - arrives) // ONE_DAY) * late_cost
-                if arrives > start:
-                    amount += -((start - arrives) // ONE_DAY) * day_cost
+                amount += max(0, -((start - arrives) // ONE_DAY)) * day_cost
                 amounts[row, way] = amount
 
 

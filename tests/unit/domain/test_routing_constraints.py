@@ -7,7 +7,7 @@ from domain.catalogue import KitComponent, Product
 from domain.network import NodeKind
 from domain.orders import Method
 from domain.routing import group as group_planner
-from domain.routing.decision import Decision, InboundSupply, Snapshot
+from domain.routing.decision import Decision, InboundSupply, Snapshot, StockFact
 from domain.routing.explain import explain
 from domain.routing.policy import RoutingPolicy
 from domain.routing.solve import decide, decide_batch
@@ -383,3 +383,34 @@ def test_orders_planned_together_each_go_by_their_own_strategy() -> None:
 
     assert [x.strategy for x in decisions] == ["shop", "default"]
     assert [list(sent(plan_of(x))) for x in decisions] == [["N2"], ["N1"]]
+
+
+def test_more_shipments_are_tried_as_an_after_action() -> None:
+    facts = snapshot((node("N1"), node("N2")), {"A": {"N1": 5}, "B": {"N2": 5}})
+    rules = policy(max_shipments=1, relax=(), after=[{"relax": ["max_shipments"]}])
+
+    decision = decide(request(line("1", "A"), line("2", "B")), facts, rules)
+
+    assert (missing(decision), decision.relaxed) == ({}, ("max_shipments",))
+
+
+def test_in_a_large_order_a_small_shipments_lines_go_to_another_that_has_them() -> None:
+    skus = [f"S{n:02}" for n in range(16)]
+    stock = {sku: {"N1": 9, "N3": 9} for sku in skus} | {"S15": {"N1": 9, "N2": 9, "N3": 9}}
+    facts = snapshot(
+        (node("N1"), node("N2"), node("N3", cost_per_unit=Decimal("0.60"))),
+        stock,
+        stock_facts=tuple(
+            StockFact(node_id=place, sku=sku, unit_cost=Decimal(cost))
+            for place, sku, cost in [("N1", "S15", 90), ("N3", "S15", 99), ("N3", "S00", 0)]
+        ),
+        products={"S00": Product(sku="S00", unit_cost=Decimal(60))},
+    )
+    rules = policy(constraints={"min_units_per_shipment": 2}, criteria={"goods_cost_weight": "1"})
+
+    decision = decide(request(*(line(sku, sku) for sku in skus)), facts, rules)
+
+    assert not missing(decision)
+    assert all(len(x.assignments) > 1 for x in plan_of(decision).shipments) or (
+        len(plan_of(decision).shipments) == 1
+    )

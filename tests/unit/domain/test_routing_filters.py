@@ -208,7 +208,8 @@ def test_an_oversize_product_needs_a_node_that_takes_it(
     small = world().nodes[0].model_copy(update={"attributes": limits})
     facts = world(nodes=(small, *world().nodes[1:]))
 
-    decision = decide(request(line("1", "DESK")), facts, filtered(oversize=True))
+    asked = request(line("1", "A"), line("2", "DESK"))
+    decision = decide(asked, facts, filtered(oversize=True))
 
     assert served_by(decision) == {"N2"}
     assert decision.excluded[f"not with DESK: {reason}"][0] == "N1"
@@ -342,3 +343,20 @@ def test_a_counter_needs_no_carrier_that_is_allowed() -> None:
     decision = decide(asked, snapshot((store,), {"A": {"N3": 1}}), filtered(carriers=["Nobody"]))
 
     assert served_by(decision) == {"N3"}
+
+
+def test_a_node_that_is_excluded_anyway_is_told_of_once() -> None:
+    decision = decide(
+        request(line("1", "SOLVENT"), line("2", "A")),
+        world(),
+        filtered(hazards=True, excluded_nodes=["N1"]),
+    )
+
+    assert decision.excluded == {"excluded by policy": ("N1",)}
+
+
+def test_a_hazard_that_nobody_holds_bars_nobody() -> None:
+    decision = decide(request(line("1", "SOLVENT")), world(availability={}), filtered(hazards=True))
+
+    assert decision.excluded == {}
+    assert plan_of(decision).missing[0].reason == "no stock"

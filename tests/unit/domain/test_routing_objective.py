@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domain.catalogue import Product
-from domain.network import Node, NodeKind, Place
+from domain.network import Node, NodeKind, Place, WorkingHours
 from domain.orders import ServiceLevel
 from domain.planning import distance_km
 from domain.routing import objective
@@ -230,7 +230,7 @@ def decided(case: Case, plan: Option) -> tuple[int, ...]:
     return (-units, *(sum(column) for column in zip(*sums, strict=True)))
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(cases())
 def test_the_plan_is_the_best_by_the_measures_in_their_order(case: Case) -> None:
     decision = decide(*case)
@@ -241,7 +241,7 @@ def test_the_plan_is_the_best_by_the_measures_in_their_order(case: Case) -> None
     assert plan.cost_micros == sum(x.cost_micros for x in plan.shipments)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(cases(), st.booleans())
 def test_each_unit_is_planned_once_or_missing_and_stays_within_all_limits(
     case: Case, split: bool
@@ -409,6 +409,20 @@ def test_costs_and_scores_are_told_without_the_measures_before_them() -> None:
     # Without N1 two shipments cost less, though they are one too many.
     assert decision.runner_up_cost_micros == 14_000_000
     assert decision.bound_micros is None
+
+
+@pytest.mark.usefixtures("kernel")
+def test_nodes_of_fewer_services_and_closed_days_are_measured_too() -> None:
+    nodes = (
+        node("N1", services=("ground", "air"), cost_per_order=Decimal(20)),
+        node("N2", daily_units=1, hours=WorkingHours(days=(0,))),
+    )
+    facts = snapshot(nodes, {"A": {"N1": 2, "N2": 2}}, services=SERVICES)
+    rules = policy(objective=["delivery"], horizon_days=60)
+
+    decision = decide(request(line("1", "A", 2)), facts, rules)
+
+    assert [x.service_id for x in plan_of(decision).shipments] == ["air"]
 
 
 @pytest.mark.usefixtures("kernel")
