@@ -177,7 +177,7 @@ class Simulation:
         self._rows: list[list[int]] = []
         self._seen: dict[int, _Seen] = {}
         self._waiting: dict[int, _Waiting] = {}
-        self._waiting_for: dict[str, dict[int, None]] = {}
+        self._waiting_for: dict[str, set[int]] = {}
         self._load: dict[tuple[int, str], list[int]] = {}
         self._reasons: dict[str, int] = {}
         self._services = {x.service_id: n for n, x in enumerate(start.network.services)}
@@ -198,11 +198,11 @@ class Simulation:
     def pass_time(self, now: datetime) -> list[Made]:
         """Let units arrive that are due by then; decisions about orders that waited for them."""
         made: list[Made] = []
-        for change in self.world.pass_time(now):
-            for number in list(self._waiting_for.get(change.sku, ())):
-                if not self.world.units_of(change.sku):
-                    break
-                made += self._again(number, change.at)
+        for arrived in self.world.pass_time(now):
+            waiting = {n for sku in arrived.skus for n in self._waiting_for.get(sku, ())}
+            for number in sorted(waiting):
+                if any(self.world.units_of(sku) for sku in self._waiting[number].skus):
+                    made += self._again(number, arrived.at)
         return made
 
     def outcome(self) -> Outcome:
@@ -225,7 +225,7 @@ class Simulation:
     def _wait(self, number: int, request: DecisionRequest, served: Served) -> None:
         old = self._waiting.pop(number, None)
         for sku in old.skus if old is not None else ():
-            del self._waiting_for[sku][number]
+            self._waiting_for[sku].discard(number)
         if served.missing and served.waits and request.allow_backorder:
             left = still_missing(request, served.missing)
             products = self.world.start.products
@@ -233,11 +233,7 @@ class Simulation:
             skus = frozenset(part.sku for part in parts)
             self._waiting[number] = _Waiting(left, skus)
             for sku in skus:
-                # Numbers are looked through oldest first, so one that waits on keeps its place.
-                queue = self._waiting_for.setdefault(sku, {})
-                queue[number] = None
-                if old is not None:
-                    self._waiting_for[sku] = dict.fromkeys(sorted(queue))
+                self._waiting_for.setdefault(sku, set()).add(number)
 
     def _begin(self, number: int, order: SimulatedOrder, missing: tuple[Missing, ...]) -> None:
         row = [0] * len(COLUMNS)

@@ -30,6 +30,13 @@ _WESTERNMOST = timedelta(hours=12)
 _NO_STOCK = SkuStock(np.empty(0, dtype=np.int32), np.empty(0, dtype=np.int64))
 
 
+class Arrived(NamedTuple):
+    """SKUs of which some units came, all at one moment."""
+
+    at: datetime
+    skus: frozenset[str]
+
+
 class StockChange(NamedTuple):
     """Units that come to a node, or (below 0) leave it, for other reasons than these orders."""
 
@@ -117,16 +124,19 @@ class World:
         """Units of the SKU on all shelves."""
         return int(self._stock.get(sku, _NO_STOCK).units.sum())
 
-    def pass_time(self, now: datetime) -> Iterator[StockChange]:
-        """Let everything happen that is due by `now`; what brought units, one by one, at once.
+    def pass_time(self, now: datetime) -> Iterator[Arrived]:
+        """Let everything happen that is due by `now`; what came, moment by moment, as it is there.
 
         The caller must run through all of it.
         """
         while self._passed < len(self._changes) and self._changes[self._passed].at <= now:
-            number, change = self._passed, self._changes[self._passed]
-            self._passed += 1
-            if self._happen(number, change) > 0:
-                yield change
+            moment, skus = self._changes[self._passed].at, set[str]()
+            while self._passed < len(self._changes) and self._changes[self._passed].at == moment:
+                if self._happen(self._passed) > 0:
+                    skus.add(self._changes[self._passed].sku)
+                self._passed += 1
+            if skus:
+                yield Arrived(moment, frozenset(skus))
         today = (now - _WESTERNMOST).date().isoformat()
         if today != self._today:
             self._today = today
@@ -143,8 +153,9 @@ class World:
                     self._take_units(sku, node, units)
         self._work(node, shipment.work_date, sum(x.quantity for x in shipment.assignments))
 
-    def _happen(self, number: int, change: StockChange) -> int:
+    def _happen(self, number: int) -> int:
         """Units by which the stock changed."""
+        change = self._changes[number]
         node = self._start.network.index[change.node_id]
         units = change.units
         if change.is_announced:

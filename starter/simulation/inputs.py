@@ -263,7 +263,7 @@ def _from_documents(
             continue
         try:
             order = check_order(loaded.document)
-            fresh = {line.sku for line in order.lines} - products.keys()
+            fresh = {line.sku for line in order.lines if line.sku not in products}
             products |= _components(source, fresh)
             order = normalise(order, products, nodes)
         except InvalidDocumentError as error:
@@ -387,16 +387,16 @@ def _as_of(
 ) -> tuple[dict[str, SkuStock], tuple[StockChange, ...]]:
     units: Units = {}
     with reading(engine) as session:
-        for one in sellable_as_of(session, history[0]):
+        for one in sellable_as_of(session, *history):
             units.setdefault(one.sku, {})[one.node_id] = one.units
         changes = tuple(
             StockChange(x.at, x.node_id, x.sku, x.units)
             for x in other_changes(session, *history)
             if x.sku in products
         )
-    if not units:
+    if not units and not changes:
         raise FinalError(
-            f"the ledger knows of no stock before {history[0].isoformat()}: give --stock FILE"
+            f"the ledger knows of no stock before {history[1].isoformat()}: give --stock FILE"
         )
     stock = {sku: _stock(network, x, products.get(sku)) for sku, x in units.items()}
     for sku, product in products.items():

@@ -37,9 +37,9 @@ def accept(engine: Engine, order_id: str, placed_at: datetime, **changes: Any) -
         )
 
 
-def as_of(engine: Engine, moment: datetime) -> list[Sellable]:
+def as_of(engine: Engine, begin: datetime, end: datetime = NOW) -> list[Sellable]:
     with reading(engine) as session:
-        return list(sellable_as_of(session, moment))
+        return list(sellable_as_of(session, begin, max(begin, end)))
 
 
 def changes(engine: Engine, begin: datetime, end: datetime) -> list[Moved]:
@@ -109,6 +109,27 @@ def test_the_stock_now_is_that_of_then_and_all_that_moved_since(engine: Engine) 
 
     with reading(engine) as session:
         assert inventory.availability(session, ["X"]) == {"X": {"A": begun["A", "X"] - 2}}
+
+
+def test_what_is_counted_for_the_first_time_was_there_before(engine: Engine) -> None:
+    a_world(engine, {("A", "X"): 3})
+    with transaction(engine) as session:
+        first = [
+            a_count("A", "X", 5, 10),
+            a_count("B", "X", 4, 10),
+            a_count("B", "Y", 2, 10, "damaged"),
+        ]
+        inventory.set_stock(session, first, key="first", now=at(10))
+        inventory.set_stock(session, [a_count("B", "X", 6, 20)], key="second", now=at(20))
+        inventory.receive(session, "ATPICK", "X", 1, key="truck", now=at(20))
+
+    assert as_of(engine, NOW, at(10)) == [Sellable("A", "X", 3)]
+    assert as_of(engine, NOW, LATER) == [Sellable("A", "X", 3), Sellable("B", "X", 4)]
+    assert changes(engine, NOW, LATER) == [
+        Moved(at(10), "A", "X", 2),
+        Moved(at(20), "ATPICK", "X", 1),
+        Moved(at(20), "B", "X", 2),
+    ]
 
 
 def test_orders_of_a_period_come_oldest_first_and_without_those_that_were_rejected(

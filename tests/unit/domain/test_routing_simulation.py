@@ -249,6 +249,14 @@ def test_the_oldest_waits_in_front_and_who_is_still_short_keeps_the_place() -> N
     assert simulation.world.units_of("A") == 0
 
 
+def test_what_waited_finds_all_that_came_at_that_moment() -> None:
+    changes = (StockChange(at(12), "N1", "A", 1), StockChange(at(12), "N2", "A", 1))
+    simulation = Simulation(start({}, changes=changes), nearest)
+    simulation.place(order(request(line("1", "A"), groups=(group(destination=FAR),))))
+
+    assert [nodes_of(x) for x in simulation.pass_time(at(12))] == [["N2"]]
+
+
 def test_what_must_come_together_waits_whole_until_all_is_there() -> None:
     begin = start(
         {"B": {"N1": 1}},

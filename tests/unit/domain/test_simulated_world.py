@@ -51,8 +51,8 @@ def units(sku: str, quantity: int, *parts: KitComponent) -> Assignment:
     return Assignment(line_id="1", sku=sku, quantity=quantity, parts=parts)
 
 
-def passed(world: World, moment: datetime) -> list[StockChange]:
-    return list(world.pass_time(moment))
+def passed(world: World, moment: datetime) -> list[tuple[datetime, set[str]]]:
+    return [(x.at, set(x.skus)) for x in world.pass_time(moment)]
 
 
 def left(world: World, day: str) -> list[tuple[int, int, int]]:
@@ -131,16 +131,27 @@ def test_units_arrive_when_they_are_due_and_not_before() -> None:
         StockChange(at(12), "N2", "A", 4),
         StockChange(at(10), "N1", "A", 1),
         StockChange(at(11), "N1", "B", 2),
+        StockChange(at(11), "N1", "C", -1),
     )
     world = World(start({"A": {"N1": 1}}, changes=changes))
 
     assert passed(world, MONDAY) == []
     assert shelves(world) == {"A": {"N1": 1}}
-    assert passed(world, at(11)) == [changes[1], changes[2]]
+    assert passed(world, at(11)) == [(at(10), {"A"}), (at(11), {"B"})]
     assert shelves(world) == {"A": {"N1": 2}, "B": {"N1": 2}}
-    assert passed(world, at(12)) == [changes[0]]
+    assert passed(world, at(12)) == [(at(12), {"A"})]
     assert shelves(world) == {"A": {"N1": 2, "N2": 4}, "B": {"N1": 2}}
     assert passed(world, at(23)) == []
+
+
+def test_all_that_comes_at_one_moment_is_there_at_once() -> None:
+    changes = (StockChange(at(10), "N1", "A", 1), StockChange(at(10), "N2", "B", 2))
+    world = World(start({}, changes=changes))
+
+    arrived = next(iter(world.pass_time(at(12))))
+
+    assert arrived == (at(10), {"A", "B"})
+    assert shelves(world) == {"A": {"N1": 1}, "B": {"N2": 2}}
 
 
 def test_units_leave_as_far_as_there_are_any() -> None:
@@ -176,7 +187,7 @@ def test_announced_units_may_be_planned_on_and_then_never_reach_the_shelf() -> N
     assert shelves(world) == {"A": {}}
     assert [(x.node_id, x.quantity) for x in world.inbound["A"]] == [("N1", 2), ("N2", 6)]
     assert passed(world, at(12)) == []
-    assert passed(world, at(13)) == [changes[1], changes[2]]
+    assert passed(world, at(13)) == [(at(13), {"A"})]
     assert shelves(world) == {"A": {"N1": 2, "N2": 6}}
     assert world.inbound == {}
 
