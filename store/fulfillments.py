@@ -138,6 +138,13 @@ _TRACKED = query(
     "fulfillments",
 )
 
+_CANCEL_WAITS = (
+    "the node's answer to the cancel",
+    "a person to say what the node did",
+    "does not say whether it cancelled",
+)
+"""What a fulfillment says it waits for while a cancel is not answered."""
+
 
 class FulfillmentRecord(Model):
     """What the node was asked, and where it stands."""
@@ -176,6 +183,8 @@ class WorkLine(Model):
     sku: str
     quantity: int
     picked: int = 0
+    given_back: int = 0
+    """Units that are not this node's any more: short, rejected or cancelled."""
 
 
 class WorkTask(Model):
@@ -190,6 +199,8 @@ class WorkTask(Model):
     ship_by: UtcTime | None = None
     lines: tuple[WorkLine, ...]
     packages: tuple[Package, ...] = ()
+    cancel_asked: bool = False
+    """Whether it waits for the node to say if it could still cancel."""
     awaits: str = ""
     since: UtcTime
 
@@ -445,7 +456,7 @@ def _page(record: FulfillmentRecord) -> FulfillmentPage:
 
 def _task(record: FulfillmentRecord) -> WorkTask:
     order, view = record.order, record.view
-    picked = {line.line_id: line.picked for line in view.lines}
+    done = {line.line_id: line for line in view.lines}
     return WorkTask(
         fulfillment_id=order.fulfillment_id,
         order_id=order.order_id,
@@ -459,11 +470,17 @@ def _task(record: FulfillmentRecord) -> WorkTask:
                 line_id=line.line_id,
                 sku=line.sku,
                 quantity=line.quantity,
-                picked=picked.get(line.line_id, 0),
+                picked=done[line.line_id].picked if line.line_id in done else 0,
+                given_back=_given_back(done.get(line.line_id)),
             )
             for line in order.lines
         ),
         packages=tuple(x for x in view.packages if x.status is not PackageStatus.VOIDED),
+        cancel_asked=any(wait in view.awaits for wait in _CANCEL_WAITS),
         awaits=view.awaits,
         since=record.created_at,
     )
+
+
+def _given_back(line: LineProgress | None) -> int:
+    return 0 if line is None else line.cancelled + line.returned_to_order

@@ -1,9 +1,9 @@
 """The work of a node without a system of its own: a store's or small warehouse's tasks."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
@@ -29,7 +29,7 @@ from starter.api.problems import FieldError, InvalidDocumentError, ProblemError,
 from starter.auth import Caller
 from store import fulfillments, inbox, words
 from store.engine import reading, transaction
-from store.fulfillments import FulfillmentRecord
+from store.fulfillments import FulfillmentRecord, WorkTask
 
 router = APIRouter(tags=["nodes"])
 
@@ -88,12 +88,26 @@ def node_work(node_id: PathId, services: TheServices, caller: TheCaller) -> JSON
     """Open tasks of the node, without the customer's name."""
     _require_worker(caller, node_id)
     with reading(services.engine) as session:
-        if node_id not in services.reference.known(session).nodes:
+        known = services.reference.known(session)
+        if node_id not in known.nodes:
             raise not_found(f"no node '{node_id}'")
         tasks = fulfillments.node_work(session, node_id)
+        products = known.products(session, {line.sku for task in tasks for line in task.lines})
+    names = {sku: product.name for sku, product in products.items()}
     return JSONResponse(
-        {"node_id": node_id, "tasks": [task.model_dump(mode="json") for task in tasks]}
+        {
+            "node_id": node_id,
+            "name": known.nodes[node_id].name,
+            "tasks": [_task(task, names) for task in tasks],
+        }
     )
+
+
+def _task(task: WorkTask, names: Mapping[str, str]) -> dict[str, Any]:
+    shown = task.model_dump(mode="json")
+    for line in shown["lines"]:
+        line["name"] = names.get(line["sku"], "")
+    return shown
 
 
 def _require_worker(caller: Caller, node_id: str) -> None:

@@ -39,7 +39,8 @@ async def test_open_tasks_are_shown_with_what_to_pick(
 
     [task] = answer.json()["tasks"]
     assert (task["fulfillment_id"], task["status"]) == ("W-1-1", "created")
-    assert task["lines"] == [{"line_id": "1", "sku": "TEE", "quantity": 2, "picked": 0}]
+    line = {"line_id": "1", "sku": "TEE", "quantity": 2, "picked": 0, "given_back": 0, "name": ""}
+    assert task["lines"] == [line]
 
 
 @pytest.mark.parametrize(
