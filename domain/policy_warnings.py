@@ -42,6 +42,7 @@ def routing_warnings(policy: RoutingPolicy) -> tuple[Warned, ...]:
         *excluded_and_demanded(policy),
         *_of_excluded_kinds(policy),
         *_of_relaxed_limits(policy),
+        *_of_after_actions(policy),
         *_of_learned_dates(policy),
     )
 
@@ -166,46 +167,99 @@ def excluded_and_demanded(model: BaseModel, path: Path = ()) -> Iterator[Warned]
 
 
 def _of_excluded_kinds(policy: RoutingPolicy) -> Iterator[Warned]:
-    if "excluded_kinds" in policy.relax:
+    if any("excluded_kinds" in limits for _, limits in _dropped(policy)):
         return
-    excluded = set(policy.excluded_kinds)
-    if excluded == set(NodeKind):
-        yield Warned(path=("excluded_kinds",), message="excludes every kind: no node can serve")
-    for kind in sorted(excluded & set(policy.kind_cost)):
-        message = f"never counts: nodes of kind {kind} are excluded"
-        yield Warned(path=("kind_cost", kind.value), message=message)
+    for owner, path in with_parts(policy):
+        if set(getattr(owner, "excluded_kinds", None) or ()) == set(NodeKind):
+            message = "excludes every kind: no node can serve"
+            yield Warned(path=(*path, "excluded_kinds"), message=message)
+    yield from _of_priced_kinds(policy)
+
+
+def _of_priced_kinds(policy: RoutingPolicy) -> Iterator[Warned]:
+    """Prices of kinds that are excluded wherever the price would count."""
+    excluded: dict[Path, set[NodeKind]] = {}
+    prices: dict[Path, Iterable[NodeKind]] = {}
+    for number, strategy in enumerate((None, *policy.strategies), start=-1):
+        filters = strategy.filters if strategy and strategy.filters else policy.filters
+        criteria = strategy.criteria if strategy and strategy.criteria else policy.criteria
+        kinds = policy.excluded_kinds if filters.excluded_kinds is None else filters.excluded_kinds
+        path: Path = ("kind_cost",)
+        if criteria.kind_cost is not None:
+            own = strategy is not None and criteria is strategy.criteria
+            path = ("strategies", number, "criteria", *path) if own else ("criteria", *path)
+        prices[path] = policy.kind_cost if criteria.kind_cost is None else criteria.kind_cost
+        excluded[path] = excluded.get(path, set(NodeKind)) & set(kinds)
+    for path, priced in prices.items():
+        for kind in sorted(excluded[path] & set(priced)):
+            message = f"never counts: nodes of kind {kind} are excluded"
+            yield Warned(path=(*path, kind.value), message=message)
 
 
 def _of_relaxed_limits(policy: RoutingPolicy) -> Iterator[Warned]:
-    for owner, path in _with_sections(policy):
-        relax = getattr(owner, "relax", None)
+    for path, limits in _dropped(policy):
         # The default names limits that a policy may set: as much as to say nothing.
-        if relax is None or relax == RoutingPolicy.model_fields["relax"].default:
+        if limits == RoutingPolicy.model_fields["relax"].default:
             continue
-        for position, limit in enumerate(relax):
-            if limit in relax[:position]:
+        for position, limit in enumerate(limits):
+            if limit in limits[:position]:
                 message = f"{limit} is dropped already"
-            elif not _is_set(policy, limit):
+            elif not is_limited(policy, limit):
                 message = f"{limit} is not set: there is nothing to drop"
             else:
                 continue
-            yield Warned(path=(*path, "relax", position), message=message)
+            yield Warned(path=(*path, position), message=message)
 
 
-def _with_sections(model: BaseModel, path: Path = ()) -> Iterator[tuple[BaseModel, Path]]:
+def _dropped(policy: RoutingPolicy) -> Iterator[tuple[Path, Sequence[str]]]:
+    """Every list of limits that are dropped when nothing fits otherwise, with its path."""
+    for owner, path in with_parts(policy):
+        limits: Sequence[str] | None = getattr(owner, "relax", None)
+        if limits is not None:
+            yield (*path, "relax"), limits
+
+
+def _of_after_actions(policy: RoutingPolicy) -> Iterator[Warned]:
+    for owner, path in with_parts(policy):
+        after = getattr(owner, "after", None) or ()
+        for position, action in enumerate(after):
+            if isinstance(action, str) and action in after[:position]:
+                message = f"{action} is done already: a second time changes nothing"
+                yield Warned(path=(*path, "after", position), message=message)
+
+
+def with_parts(model: BaseModel, path: Path = ()) -> Iterator[tuple[BaseModel, Path]]:
     """The model and all models in it, with their paths."""
     yield model, path
     for name in type(model).model_fields:
         for part, child in _children(getattr(model, name)):
-            yield from _with_sections(child, (*path, name, *part))
+            yield from with_parts(child, (*path, name, *part))
 
 
-def _is_set(policy: RoutingPolicy, limit: str) -> bool:
-    """Whether the policy has that limit, in whichever section."""
-    values = [getattr(owner, limit, None) for owner, _ in _with_sections(policy)]
-    if limit.startswith("allow_"):
-        return False in values
-    return any(bool(value) for value in values)
+_SAME_LIMIT = {
+    "keep_together": ("keep_together", "keep_together_by"),
+    "carriers": ("carriers", "excluded_carriers", "services", "excluded_services"),
+}
+"""Limits that several fields make."""
+
+
+def is_limited(policy: RoutingPolicy, limit: str) -> bool:
+    """Whether the policy has that limit, in whichever of its parts."""
+    return any(
+        _limits(owner, name)
+        for owner, _ in with_parts(policy)
+        for name in _SAME_LIMIT.get(limit, (limit,))
+        if name in type(owner).model_fields
+    )
+
+
+def _limits(owner: BaseModel, name: str) -> bool:
+    value = getattr(owner, name)
+    if name.startswith("allow_"):
+        return value is False
+    # Where nothing is the default, 0 is a limit too.
+    is_open = type(owner).model_fields[name].get_default(call_default_factory=True) is None
+    return value is not None if is_open else bool(value)
 
 
 def _of_learned_dates(policy: RoutingPolicy) -> Iterator[Warned]:

@@ -9,13 +9,14 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from domain.approvals import approval_chain
+from domain.network import NodeKind
 from domain.orders import Order
 from domain.policy_rollout import Scope
 from domain.policy_warnings import (
-    _is_set,
     crossed_limits,
     excluded_and_demanded,
     holds_whenever,
+    is_limited,
     process_warnings,
     routing_warnings,
     scope_warnings,
@@ -297,12 +298,104 @@ def test_what_is_both_excluded_and_demanded_is_told() -> None:
     assert list(excluded_and_demanded(Condition(excluded_brands=("a",)))) == []
 
 
-def test_a_dropped_limit_that_forbids_when_set_is_known_by_its_refusal() -> None:
-    policy = RoutingPolicy(name="a")
+@pytest.mark.parametrize(
+    ("limit", "fields", "limited"),
+    [
+        ("allow_line_split", {}, False),
+        ("allow_line_split", {"allow_line_split": False}, True),
+        ("allow_line_split", {"constraints": {"allow_line_split": False}}, True),
+        ("max_shipments", {}, True),
+        ("max_distance_km", {}, False),
+        (
+            "max_distance_km",
+            {"strategies": [{"name": "s", "filters": {"max_distance_km": 9}}]},
+            True,
+        ),
+        ("starts_within_days", {"filters": {"starts_within_days": 0}}, True),
+        ("min_units_per_shipment", {"constraints": {"min_units_per_shipment": 0}}, False),
+        ("min_units_per_shipment", {"constraints": {"min_units_per_shipment": 2}}, True),
+        ("keep_together", {}, False),
+        ("keep_together", {"constraints": {"keep_together_by": ["category"]}}, True),
+        ("carriers", {"filters": {"excluded_services": ["a"]}}, True),
+        ("carriers", {"filters": {"kinds": ["dc"]}}, False),
+    ],
+)
+def test_whether_a_limit_is_set_is_known_wherever_it_stands(
+    limit: str, fields: dict[str, Any], limited: bool
+) -> None:
+    policy = RoutingPolicy.model_validate({"name": "a", **fields})
 
-    assert not _is_set(policy, "allow_line_split")
-    assert _is_set(policy.model_copy(update={"allow_line_split": False}), "allow_line_split")
-    assert _is_set(policy, "max_shipments")
+    assert is_limited(policy, limit) is limited
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        (
+            {
+                "strategies": [
+                    {"name": "gold", "when": {"tiers": ["gold", "silver"]}},
+                    {"name": "gold-web", "when": {"tiers": ["gold"], "channels": ["web"]}},
+                    {"name": "web", "when": {"channels": ["web"]}},
+                ]
+            },
+            ["strategies.1: never applies: number 1 above holds whenever it does"],
+        ),
+        (
+            {"filters": {"kinds": ["dc"], "excluded_kinds": ["dc", "store"]}},
+            ["filters.excluded_kinds: dc is demanded by kinds beside it"],
+        ),
+        (
+            {"strategies": [{"name": "s", "filters": {"excluded_kinds": list(NodeKind)}}]},
+            ["strategies.0.filters.excluded_kinds: excludes every kind: no node can serve"],
+        ),
+        (
+            {
+                "constraints": {"relax": ["kinds"]},
+                "after": [{"relax": ["nodes"]}, "split", "split", "backorder"],
+            },
+            [
+                "constraints.relax.0: kinds is not set: there is nothing to drop",
+                "after.0.relax.0: nodes is not set: there is nothing to drop",
+                "after.2: split is done already: a second time changes nothing",
+            ],
+        ),
+        (
+            {
+                "kind_cost": {"store": "1"},
+                "filters": {"excluded_kinds": ["store"]},
+                "strategies": [{"name": "s", "filters": {"excluded_kinds": []}}],
+            },
+            [],
+        ),
+        (
+            {
+                "kind_cost": {"store": "1"},
+                "excluded_kinds": ["store"],
+                "criteria": {"kind_cost": {"dc": "1"}},
+                "strategies": [
+                    {
+                        "name": "s",
+                        "when": {"tiers": ["gold"]},
+                        "criteria": {"kind_cost": {"store": "2", "dc": "1"}},
+                    },
+                    {"name": "t", "criteria": {"shipment_cost": "2"}},
+                ],
+            },
+            [
+                "strategies.0.criteria.kind_cost.store:"
+                " never counts: nodes of kind store are excluded",
+                "kind_cost.store: never counts: nodes of kind store are excluded",
+            ],
+        ),
+        (
+            {"excluded_kinds": ["store"], "criteria": {"kind_cost": {"store": "1"}}},
+            ["criteria.kind_cost.store: never counts: nodes of kind store are excluded"],
+        ),
+    ],
+)
+def test_strategies_and_sections_are_warned_of(fields: dict[str, Any], told: list[str]) -> None:
+    assert told_of_routing(**fields) == told
 
 
 accounts = st.lists(st.sampled_from(["A", "B", "C"]), max_size=2).map(tuple)
