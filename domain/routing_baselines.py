@@ -18,6 +18,7 @@ from domain.routing.policy import RoutingPolicy
 from domain.routing_simulation import Planner, Served, serve, still_missing
 from domain.simulated_world import World
 
+NOBODY = "no node has it"
 ONE_SHIPMENT = RoutingPolicy(
     name="one-shipment",
     shipment_cost=Decimal(0),
@@ -60,7 +61,8 @@ def nearest(request: DecisionRequest, world: World) -> Served:
             shipments += step.shipments
             cost += step.cost_micros
             others = (x for x in missing if x.line_id not in own)
-            missing = (*others, *step.missing)
+            rest = (x.model_copy(update={"reason": NOBODY}) for x in step.missing)
+            missing = (*others, *rest)
     return Served(tuple(shipments), missing, cost)
 
 
@@ -69,14 +71,15 @@ BASELINES: dict[str, Planner] = {"nearest": nearest, "cheapest-unsplit": cheapes
 
 def _all_of(request: DecisionRequest) -> tuple[Missing, ...]:
     return tuple(
-        Missing(line_id=x.line_id, sku=x.sku, quantity=x.quantity, reason="no node has it")
+        Missing(line_id=x.line_id, sku=x.sku, quantity=x.quantity, reason=NOBODY)
         for x in request.lines
     )
 
 
 def _holders(request: DecisionRequest, world: World) -> Ints:
+    stock = world.facts(request, ONE_SHIPMENT).stock
     skus = needed_skus((x.sku for x in request.lines), world.start.products)
-    rows = [world.stock[sku].nodes for sku in skus if sku in world.stock]
+    rows = [stock[sku].nodes for sku in skus if sku in stock]
     return np.unique(np.concatenate(rows)).astype(np.int64) if rows else np.empty(0, np.int64)
 
 

@@ -70,7 +70,7 @@ def serve(request: DecisionRequest, world: World, policy: RoutingPolicy) -> Serv
     plan = decision.plan
     assert plan is not None  # noqa: S101 (the kernel always chooses an option)
     for shipment in plan.shipments:
-        world.take(shipment)
+        world.take(shipment, request.channel)
     waits = decision.after != "customer_care"
     return Served(plan.shipments, plan.missing, plan.cost_micros, waits)
 

@@ -5,6 +5,7 @@ by the rules of reserving: a product that needs no stock is never taken from a s
 way become stock when they are due; those that a plan counted on by then went with it.
 """
 
+from collections import ChainMap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -22,6 +23,7 @@ from domain.routing.facts import (
     NetworkFacts,
     SkuStock,
     is_made_to_order,
+    needed_skus,
 )
 from domain.routing.policy import RoutingPolicy
 
@@ -48,6 +50,10 @@ class StockChange(NamedTuple):
     """Known from the start, so that a policy that counts on inbound units may plan on them."""
 
 
+Kept = Mapping[str, Mapping[str, Mapping[int, int]]]
+"""SKU -> channel -> index of the node -> units kept for that channel."""
+
+
 @dataclass(frozen=True)
 class Start:
     """What lies where before the first order, and what happens to it besides the orders."""
@@ -58,6 +64,8 @@ class Start:
     capacity: Mapping[str, DayCapacity] = field(default_factory=dict)
     """ISO date of local work -> what is left there; dates not named have all of it."""
     changes: tuple[StockChange, ...] = ()
+    kept: Kept = field(default_factory=dict)
+    """Units on top of `stock` that only one channel may take."""
     learned: LearnedDates | None = None
     """For policies whose delivery dates are learned."""
 
@@ -70,6 +78,11 @@ class World:
         index = start.network.index
         self._start = start
         self._stock = dict(start.stock)
+        self._kept = {
+            (sku, channel): dict(units)
+            for sku, channels in start.kept.items()
+            for channel, units in channels.items()
+        }
         self._capacity = dict(start.capacity)
         self._inbound: dict[str, tuple[InboundSupply, ...]] = {}
         known = [x for x in start.changes if x.node_id in index]
@@ -113,12 +126,14 @@ class World:
 
     def facts(self, request: DecisionRequest, policy: RoutingPolicy) -> KernelFacts:
         """What the kernel looks at now: a view of this world, not a copy."""
-        learned = self._start.learned
+        facts, learned = self._facts, self._start.learned
+        if self._kept:
+            facts = replace(facts, stock=ChainMap(self._own_stock(request), self._stock))
         if policy.delivery_dates == "configured" or learned is None:
-            return self._facts
+            return facts
         places = destinations_of(request.groups, self._start.network.node_places)
         level = float(policy.delivery_confidence)
-        return replace(self._facts, transits=transits(learned, places, request.now, level))
+        return replace(facts, transits=transits(learned, places, request.now, level))
 
     def units_of(self, sku: str) -> int:
         """Units of the SKU on all shelves."""
@@ -143,14 +158,17 @@ class World:
             for day in [day for day in self._capacity if day < today]:
                 del self._capacity[day]
 
-    def take(self, shipment: PlannedShipment) -> None:
-        """Use up what the shipment needs. Raises FinalError when it is not there."""
+    def take(self, shipment: PlannedShipment, channel: str = "") -> None:
+        """Use up what the shipment needs. Raises FinalError when it is not there.
+
+        A channel takes what is open to all first, then what is kept for it, then what is due.
+        """
         node = self._start.network.index[shipment.node_id]
         for one in shipment.assignments:
             for sku, units in pieces_of(one):
                 product = self._start.products.get(sku)
                 if product is None or not is_made_to_order(product):
-                    self._take_units(sku, node, units)
+                    self._take_units(sku, node, units, channel)
         self._work(node, shipment.work_date, sum(x.quantity for x in shipment.assignments))
 
     def _happen(self, number: int) -> int:
@@ -187,22 +205,42 @@ class World:
         is_there = row < len(stock.nodes) and int(stock.nodes[row]) == node
         return int(stock.units[row]) if is_there else 0
 
-    def _take_units(self, sku: str, node: int, units: int) -> None:
-        """From the shelf first, then from what is due soonest."""
+    def _own_stock(self, request: DecisionRequest) -> dict[str, SkuStock]:
+        """Of the request's products with units kept for its channel: those, and what is open."""
+        found: dict[str, SkuStock] = {}
+        for sku in needed_skus((x.sku for x in request.lines), self._start.products):
+            kept = self._kept.get((sku, request.channel))
+            if kept:
+                stock = self._stock.get(sku, _NO_STOCK)
+                units = dict(zip(stock.nodes.tolist(), stock.units.tolist(), strict=True))
+                for node, more in kept.items():
+                    units[node] = units.get(node, 0) + more
+                nodes = sorted(units)
+                found[sku] = SkuStock(
+                    np.array(nodes, dtype=np.int32),
+                    np.array([units[node] for node in nodes], dtype=np.int64),
+                )
+        return found
+
+    def _take_units(self, sku: str, node: int, units: int, channel: str) -> None:
         node_id = self._start.network.nodes[node].node_id
         expected = [x for x in self._expected.get(sku, ()) if self._changes[x].node_id == node_id]
+        own = self._kept.get((sku, channel), {})
         on_hand = min(units, self._on_hand(sku, node))
-        wanted = units - on_hand
+        kept = min(units - on_hand, own.get(node, 0))
+        wanted = units - on_hand - kept
         lacks = wanted - sum(self._left[x] for x in expected)
         if lacks > 0:
             raise FinalError(f"'{node_id}' lacks {lacks} units of '{sku}' that were planned")
         if on_hand:
             self._put(sku, node, -on_hand)
+        if kept:
+            own[node] -= kept
         for number in expected if wanted else ():
             used = min(wanted, self._left[number])
             self._left[number] -= used
             wanted -= used
-        if on_hand < units:
+        if on_hand + kept < units:
             self._announce(sku)
 
     def _put(self, sku: str, node: int, units: int) -> None:

@@ -36,7 +36,7 @@ from domain.routing.facts import (
 from domain.routing.policy import RoutingPolicy
 from domain.routing_baselines import BASELINES
 from domain.routing_simulation import SimulatedOrder
-from domain.simulated_world import Start, StockChange
+from domain.simulated_world import Kept, Start, StockChange
 from domain.values import MICROS
 from starter.api.problems import InvalidDocumentError
 from starter.bulk.format_names import Format
@@ -320,6 +320,7 @@ def _start(
     skus = set(needed_skus(products, products))
     changes: tuple[StockChange, ...] = ()
     capacity: Mapping[str, DayCapacity] = {}
+    kept: Kept = {}
     view = source.view
     if asked.stock is not None:
         units = _stock_file(asked.stock, network, notes)
@@ -333,7 +334,7 @@ def _start(
     elif view is not None:
         now = datetime.now(UTC)
         stock = {sku: view.stock_of(sku, "", now) for sku in skus}
-        capacity = view.capacity
+        capacity, kept = view.capacity, _kept(view, skus, now)
         changes = tuple(
             StockChange(x.due, x.node_id, sku, x.quantity, is_announced=True)
             for sku in sorted(skus)
@@ -342,8 +343,24 @@ def _start(
         notes.append("stock, inbound supply and used capacity are those of now")
     else:
         stock = {sku: _stock(network, x, products.get(sku)) for sku, x in source.stock.items()}
-    kept = {sku: x for sku, x in stock.items() if sku in skus}
-    return Start(network, kept, products, capacity, changes, source.learned)
+    asked_for = {sku: x for sku, x in stock.items() if sku in skus}
+    return Start(network, asked_for, products, capacity, changes, kept, source.learned)
+
+
+def _kept(view: AvailabilityView, skus: Iterable[str], now: datetime) -> Kept:
+    """Units that channels have on top of what is open to all."""
+    found: dict[str, dict[str, dict[int, int]]] = {}
+    for sku in skus:
+        for channel in view.own.get(sku, {}):
+            there = view.stock_of(sku, "", now)
+            every = dict(zip(there.nodes.tolist(), there.units.tolist(), strict=True))
+            own = view.stock_of(sku, channel, now)
+            found.setdefault(sku, {})[channel] = {
+                node: units - every.get(node, 0)
+                for node, units in zip(own.nodes.tolist(), own.units.tolist(), strict=True)
+                if units > every.get(node, 0)
+            }
+    return found
 
 
 def _stock(network: NetworkFacts, by_node: Mapping[str, int], product: Product | None) -> SkuStock:

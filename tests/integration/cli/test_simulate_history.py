@@ -161,6 +161,32 @@ def test_orders_of_a_file_find_the_stock_and_supply_of_now(
     assert found["notes"] == ["stock, inbound supply and used capacity are those of now"]
 
 
+def test_units_kept_for_a_channel_go_to_its_orders_alone(
+    database: Engine, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    with transaction(database) as session:
+        for node_id in ("dc-dallas", "dc-newark", "dc-reno"):
+            inventory.keep_back(
+                session,
+                node_id,
+                "MONITOR-27",
+                safety_stock=0,
+                protected={"shop": 1_000},
+                key=node_id,
+                now=at(2),
+            )
+    orders = tmp_path / "orders.json"
+    documents = [document("W-1", at(9), "MONITOR-27", 1), document("W-2", at(9), "MONITOR-27", 1)]
+    orders.write_text(json.dumps([documents[0], {**documents[1], "channel": "shop"}]))
+    decisions = tmp_path / "decisions.ndjson"
+
+    found = answer(capsys, "--orders", orders, "--policy", "nearest", "--decisions", decisions)
+
+    assert nodes(found) == [("dc-reno", 1)]
+    served = {x["order_id"]: len(x["nodes"]) for x in map(json.loads, decisions.open())}
+    assert served == {"W-1": 0, "W-2": 1}
+
+
 def test_a_version_that_was_never_published_is_refused(
     database: Engine, capsys: pytest.CaptureFixture[str]
 ) -> None:

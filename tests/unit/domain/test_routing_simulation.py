@@ -381,6 +381,16 @@ def test_nearest_passes_over_a_node_that_has_nothing_of_the_rest() -> None:
     assert nodes_of(made[0]) == ["N1", "N3"]
 
 
+@pytest.mark.parametrize("name", list(BASELINES))
+def test_a_baseline_finds_what_is_kept_for_the_orders_channel(name: str) -> None:
+    begin = start({"A": {"N2": 1}}, kept={"A": {"web": {0: 1}}})
+
+    _, own = run(begin, BASELINES[name], order(request(line("1", "A"), channel="web")))
+    _, other = run(begin, BASELINES[name], order(request(line("1", "A"), channel="shop")))
+
+    assert (nodes_of(own[0]), nodes_of(other[0])) == (["N1"], ["N2"])
+
+
 def test_the_unsplit_rule_takes_the_one_node_that_has_everything() -> None:
     begin = start({"A": {"N1": 1, "N2": 9}, "B": {"N2": 1}})
 

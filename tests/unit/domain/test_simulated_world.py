@@ -150,7 +150,7 @@ def test_all_that_comes_at_one_moment_is_there_at_once() -> None:
 
     arrived = next(iter(world.pass_time(at(12))))
 
-    assert arrived == (at(10), {"A", "B"})
+    assert (arrived.at, set(arrived.skus)) == (at(10), {"A", "B"})
     assert shelves(world) == {"A": {"N1": 1}, "B": {"N2": 2}}
 
 
@@ -243,6 +243,28 @@ def test_learned_dates_are_looked_at_only_by_policies_that_go_by_them() -> None:
     found = knowing.facts(asked, policy(delivery_dates="learned"))
     assert found.transits == ()
     assert found.stock is knowing.facts(asked, policy()).stock
+
+
+def test_a_channel_takes_what_is_open_and_then_what_is_kept_for_it() -> None:
+    begin = start({"A": {"N1": 2}, "B": {"N1": 1}}, kept={"A": {"web": {0: 3, 1: 4}}})
+    world = World(begin)
+    own, other = (
+        request(line("1", "A"), line("2", "B"), channel=channel) for channel in ("web", "shop")
+    )
+
+    found = world.facts(own, policy()).stock["A"]
+    assert (found.nodes.tolist(), found.units.tolist()) == ([0, 1], [5, 4])
+    assert world.facts(other, policy()).stock["A"].units.tolist() == [2]
+    assert world.facts(own, policy()).stock["B"].units.tolist() == [1]
+
+    world.take(shipment("N1", units("A", 4)), "web")
+    assert shelves(world)["A"] == {}
+    assert world.facts(own, policy()).stock["A"].units.tolist() == [1, 4]
+    with pytest.raises(FinalError, match="'N2' lacks 1 units of 'A'"):
+        world.take(shipment("N2", units("A", 1)), "shop")
+    world.take(shipment("N2", units("A", 1)), "web")
+    assert world.facts(own, policy()).stock["A"].units.tolist() == [1, 3]
+    assert World(begin).facts(own, policy()).stock["A"].units.tolist() == [5, 4]
 
 
 def test_a_change_that_brings_nothing_any_more_is_passed_over() -> None:
