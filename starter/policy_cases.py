@@ -15,7 +15,15 @@ from config.yaml_places import PlacedDocument
 from domain.orders import Order
 from domain.planning import Wanted, decision_request
 from domain.process_policy import ProcessPolicy
-from domain.routing.decision import Decision, DecisionRequest, Exclusion, Option, Purpose, Snapshot
+from domain.routing.decision import (
+    Decision,
+    DecisionRequest,
+    Exclusion,
+    Option,
+    Purpose,
+    Snapshot,
+    StockFact,
+)
 from domain.routing.policy import RoutingPolicy
 from domain.routing.solve import decide
 from domain.values import Count, Id, Model, Text, UtcTime
@@ -37,6 +45,12 @@ class Expected(Model):
     """Words that a reason for what is missing must hold."""
     cost: Decimal | None = None
     """The plan's cost in the base currency."""
+    strategy: Text = ""
+    """The strategy that the order falls under."""
+    relaxed: tuple[Text, ...] | None = None
+    """Limits dropped and after-actions taken, in their order."""
+    after: Text | None = None
+    """What is wanted for what is missing: `backorder`, `customer_care` or nothing."""
 
 
 class Case(Model):
@@ -48,6 +62,8 @@ class Case(Model):
     stock: dict[Id, dict[Id, Count]]
     """SKU -> node -> units that can be sold."""
     closed_nodes: tuple[Id, ...] = ()
+    stock_facts: tuple[StockFact, ...] = ()
+    """What is known of units beyond their number, for criteria that look at it."""
     expect: Expected
 
 
@@ -100,6 +116,7 @@ def _outcome(case: Case, world: World, policy: RoutingPolicy) -> Outcome:
         },
         exchange_rates=world.rates,
         base_currency=world.network.base_currency,
+        stock_facts=case.stock_facts,
     )
     decision = decide(_request(case, order, snapshot), snapshot, policy)
     return Outcome(case.name, tuple(_wrong(case.expect, decision)))
@@ -146,6 +163,19 @@ def _wrong(expect: Expected, decision: Decision) -> list[str]:
         wrong.append(f"reasons {reasons}, expected one with '{expect.reason}'")
     if expect.cost is not None and Decimal(money(plan.cost_micros)) != expect.cost:
         wrong.append(f"costs {money(plan.cost_micros)}, expected {expect.cost}")
+    return [*wrong, *_wrong_way(expect, decision)]
+
+
+def _wrong_way(expect: Expected, decision: Decision) -> list[str]:
+    """What came out differently of how the plan came about."""
+    wrong = []
+    if expect.strategy and decision.strategy != expect.strategy:
+        wrong.append(f"strategy '{decision.strategy}', expected '{expect.strategy}'")
+    if expect.relaxed is not None and decision.relaxed != expect.relaxed:
+        steps = ", ".join(decision.relaxed) or "nothing"
+        wrong.append(f"relaxed {steps}, expected {', '.join(expect.relaxed) or 'nothing'}")
+    if expect.after is not None and decision.after != expect.after:
+        wrong.append(f"after that '{decision.after}', expected '{expect.after}'")
     return wrong
 
 

@@ -142,3 +142,43 @@ def test_a_file_of_cases_must_name_its_policy(
     assert main(["policy", "test", str(path)]) == 1
 
     assert f"{path}: name the policy's file: `policy: FILE`" in capsys.readouterr().err
+
+
+def test_a_case_says_which_strategy_and_steps_came_out_instead(tmp_path: Path) -> None:
+    (tmp_path / "rich.yaml").write_text(
+        "name: rich\n"
+        "filters: {kinds: [dc]}\n"
+        "after: [{relax: [kinds]}, customer_care]\n"
+        "strategies: [{name: shop, when: {channels: [shop]}}]\n"
+    )
+    (tmp_path / "rich.cases.yaml").write_text(
+        """\
+policy: rich.yaml
+cases:
+  - name: wrong
+    at: 2026-05-04T15:00:00Z
+    order:
+      ship_groups: [{id: "1", address: {country: US, region: MA}}]
+      lines: [{sku: MUG-BLUE, quantity: 2}]
+    stock: {MUG-BLUE: {store-chicago: 1}}
+    expect: {strategy: shop, relaxed: [], after: backorder}
+  - name: right
+    at: 2026-05-04T15:00:00Z
+    order:
+      ship_groups: [{id: "1", address: {country: US, region: MA}}]
+      lines: [{sku: MUG-BLUE, quantity: 2}]
+    stock: {MUG-BLUE: {store-chicago: 1}}
+    expect: {strategy: default, relaxed: [kinds], after: customer_care}
+"""
+    )
+
+    outcomes = run_cases(tmp_path / "rich.yaml")
+
+    assert [one.wrong for one in outcomes] == [
+        (
+            "strategy 'default', expected 'shop'",
+            "relaxed kinds, expected nothing",
+            "after that 'customer_care', expected 'backorder'",
+        ),
+        (),
+    ]
