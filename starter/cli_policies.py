@@ -78,7 +78,14 @@ def publish_policy(
     loaded = load_policy(file, kind)
     with connect(url) as api:
         answer = api.post("/v1/policies", {"kind": loaded.kind, "document": loaded.document})
-    show(answer, as_json, lambda found: say(found["version"]))
+
+    def human(found: dict[str, Any]) -> None:
+        # Beside the version, which scripts read.
+        for warning in found.get("warnings", ()):
+            typer.echo(f"warning: {warning}", err=True)
+        say(found["version"])
+
+    show(answer, as_json, human)
 
 
 @policy.command("activate")

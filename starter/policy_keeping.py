@@ -39,8 +39,10 @@ class PolicyKeeper:
             await asyncio.sleep(LOOK_SECONDS)
 
     def keep(self) -> None:
-        """End what is over, then raise the alerts there are."""
+        """End what is over, settle what was under way meanwhile, raise the alerts there are."""
         self.end_what_is_over()
+        with transaction(self._engine) as session:
+            pins.settle(session, self._clock())
         self.check_guardrails()
 
     def end_what_is_over(self) -> list[Withdrawal]:

@@ -4,7 +4,7 @@ The order's workflow carries the pins it began with; the store's are the newer o
 that asks a policy looks here first.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
@@ -28,6 +28,8 @@ UNRELEASED = (
 )
 """Stages of orders of which a part may still be planned anew."""
 
+_LATELY = timedelta(minutes=10)
+"""Longer than any intake takes."""
 _KINDS: tuple[Kind, ...] = ("routing", "process")
 _PINS = query(
     "SELECT routing_policy, process_policy FROM orders WHERE order_id = :order_id", "orders"
@@ -35,7 +37,8 @@ _PINS = query(
 _PINNED = {
     kind: query(
         "SELECT o.order_id, o.brand, o.region, o.order_type, o.channel,"  # noqa: S608 (own names)
-        " v.document -> 'customer' ->> 'customer_id' AS customer_id FROM orders o"
+        " v.document -> 'customer' ->> 'customer_id' AS customer_id,"
+        " v.document ->> 'promise_id' AS promise_id FROM orders o"
         " JOIN order_versions v ON v.order_id = o.order_id AND v.version = o.version"
         f" WHERE NOT o.closed AND o.stage IN :stages AND o.{kind}_policy = :{kind}_policy"
         " ORDER BY o.order_id",
@@ -113,6 +116,30 @@ def _end(
     ended = [one for one in activation_ids if policies.end(session, one, because, now)]
     if not ended:
         return Withdrawal()
+    repinned, kept = _repin(session, version, because, now)
+    return Withdrawal(ended=tuple(ended), repinned=repinned, kept=kept)
+
+
+def settle(session: Session, now: datetime) -> tuple[Repinned, ...]:
+    """Pin anew the orders that were taken in while the activation they were given was ended.
+
+    Looks at what ended lately. Orders that keep the version of their promise stay.
+    """
+    return tuple(
+        one
+        for version, because in policies.ended_since(session, now - _LATELY)
+        for one in _repin(session, version, because, now, promised=False)[0]
+    )
+
+
+def _repin(
+    session: Session, version: str, because: str, now: datetime, *, promised: bool = True
+) -> tuple[tuple[Repinned, ...], tuple[str, ...]]:
+    """Pin a version's unreleased orders, for which none of its activations holds, to what does.
+
+    Those pinned, and the ids of those for which nothing else is active. `promised`: also orders
+    that came with a promise.
+    """
     found, _ = policies.load_policy(session, version)
     kind: Kind = "routing" if found == "routing" else "process"
     remaining = policies.live_activations(session, version)
@@ -128,7 +155,8 @@ def _end(
             channel=row.channel,
             unit=unit_of(row.customer_id, row.order_id),
         )
-        if any(one.holds(whose, now) for one in remaining):
+        is_kept = row.promise_id is not None and not promised
+        if is_kept or any(one.holds(whose, now) for one in remaining):
             continue
         successor = successors.of(whose)
         if successor is None:
@@ -137,7 +165,7 @@ def _end(
             session.execute(_PIN[kind], {"order_id": row.order_id, f"{kind}_policy": successor})
             _tell(session, row.order_id, kind, (version, successor), because, now)
             repinned.append(Repinned(order_id=row.order_id, version=successor))
-    return Withdrawal(ended=tuple(ended), repinned=tuple(repinned), kept=tuple(kept))
+    return tuple(repinned), tuple(kept)
 
 
 class _Successors:

@@ -55,6 +55,12 @@ _OVER = query(
     " AND ends_at <= :ends_at ORDER BY id",
     "policy_activations",
 )
+_ENDED = query(
+    "SELECT version, max(ended_because) AS ended_because FROM policy_activations"
+    " WHERE deactivated_at >= :deactivated_at AND ended_because IS NOT NULL"
+    " GROUP BY version ORDER BY version",
+    "policy_activations",
+)
 _LIST = query(
     "SELECT p.version, p.kind, p.published_at, a.id, a.brand, a.region, a.order_type, a.channel,"
     " a.activated_at, a.deactivated_at, a.share, a.starts_at, a.ends_at, a.guardrails,"
@@ -144,6 +150,12 @@ def live_activations(session: Session, version: str) -> list[Activation]:
 def activations_over(session: Session, now: datetime) -> list[tuple[int, str]]:
     """(activation id, version) of those whose time is over and that were not ended yet."""
     return [(row.id, row.version) for row in session.execute(_OVER, {"ends_at": now})]
+
+
+def ended_since(session: Session, since: datetime) -> list[tuple[str, str]]:
+    """(version, why) of those of which an activation was ended since then."""
+    rows = session.execute(_ENDED, {"deactivated_at": since})
+    return [(row.version, row.ended_because) for row in rows]
 
 
 def end(session: Session, activation_id: int, because: str, now: datetime) -> bool:

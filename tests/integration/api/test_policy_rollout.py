@@ -401,6 +401,38 @@ async def test_an_activation_not_begun_is_not_watched(
     assert PolicyKeeper(filled, clock).check_guardrails() == []
 
 
+async def test_an_order_taken_in_while_its_version_ended_is_pinned_to_what_holds(
+    api: httpx.AsyncClient, filled: Engine, clock: Clock
+) -> None:
+    await submit(api, "W-0")
+    before = pinned(filled, "W-0")
+    trial = await publish(api, "trial")
+    await activate(api, trial)
+    promise = {
+        "items": [{"sku": "TEE", "quantity": 1}],
+        "destination": {"country": "US", "region": "NY", "postal_code": "10001"},
+    }
+    promise_id = (await api.post("/v1/promises", json=promise)).json()["promise_id"]
+    await api.post(f"/v1/policies/{trial}/deactivate")
+    await submit(api, "W-1")
+    await submit(api, "W-2", promise_id=promise_id)
+    # As an intake leaves it that looked just before the end and committed just after.
+    with transaction(filled) as session:
+        late = text("UPDATE orders SET routing_policy = :version WHERE order_id = 'W-1'")
+        session.execute(late, {"version": trial})
+    keeper = PolicyKeeper(filled, clock)
+
+    clock.pass_time(timedelta(minutes=11))
+    keeper.keep()
+    assert pinned(filled, "W-1") == trial
+    clock.pass_time(timedelta(minutes=-2))
+    keeper.keep()
+
+    assert (pinned(filled, "W-1"), pinned(filled, "W-2")) == (before, trial)
+    [told] = (await api.get("/v1/orders/W-1")).json()["timeline"]
+    assert told["text"] == f"Policy {trial} was deactivated: routing goes by {before} from now on"
+
+
 async def test_the_keeper_looks_until_it_is_stopped(filled: Engine, clock: Clock) -> None:
     with transaction(filled) as session:
         version = policies.publish(session, "routing", {"name": "a"}, NOW)

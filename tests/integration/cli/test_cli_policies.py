@@ -52,6 +52,18 @@ def test_a_version_is_activated_for_a_share_a_time_and_within_guardrails(
     assert capsys.readouterr().out == f"warning: a: never\nrouting-1 is active from {AT}\n"
 
 
+def test_publishing_prints_the_version_alone_and_warnings_beside_it(
+    api: respx.MockRouter, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "policy.yaml").write_text("name: mine\n")
+    api.post("/v1/policies").respond(201, json={"version": "routing-1", "warnings": ["a: never"]})
+
+    assert main(["policy", "publish", "policy.yaml"]) == 0
+
+    shown = capsys.readouterr()
+    assert (shown.out, shown.err) == ("routing-1\n", "warning: a: never\n")
+
+
 def test_a_share_beyond_the_whole_is_wrong_use(
     api: respx.MockRouter, capsys: pytest.CaptureFixture[str]
 ) -> None:
