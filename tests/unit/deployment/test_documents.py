@@ -11,7 +11,9 @@ from temporalio import workflow
 
 from config.settings import Settings
 from domain.process_policy import ApprovalCondition, ProcessPolicy, Timings
+from domain.routing.conditions import Condition, ProductMatch
 from domain.routing.policy import RoutingPolicy
+from domain.routing.strategy import Constraints, Criteria, Filters, Strategy
 from domain.stages import Choice
 from starter.api.app import create_app
 from starter.cli import app
@@ -104,7 +106,8 @@ def test_policies_name_every_field() -> None:
     words = named(text_of("policies.md"))
     words |= {f"assumed_km{word}" for word in words if word.startswith("_")}
 
-    for model in (RoutingPolicy, ProcessPolicy, Timings):
+    sections = (Strategy, Condition, ProductMatch, Filters, Criteria, Constraints)
+    for model in (RoutingPolicy, *sections, ProcessPolicy, Timings):
         assert set(model.model_fields) <= words
     assert set(ApprovalCondition.model_fields) <= named(text_of("approvals.md"))
 
