@@ -16,11 +16,13 @@ from domain.learned_dates import destinations_of, transits
 from domain.network import Node
 from domain.orders import Order
 from domain.planning import Wanted, decision_request, plan_of
-from domain.plans import Plan
+from domain.plans import ChosenNodes, Plan
 from domain.routing.decision import (
     Decision,
     DecisionRequest,
+    Exclusion,
     LearnedTransit,
+    Option,
     Purpose,
     Snapshot,
 )
@@ -29,6 +31,9 @@ from domain.routing.policy import RoutingPolicy
 from domain.routing.solve import decide
 from store import addresses, decisions, delivery_dates, holds, network, pins, policies, reservations
 from store.snapshot import build_snapshot
+
+FORBIDDEN = "forbidden for this order by a person"
+"""Reason of the exclusions that people made."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +123,38 @@ def decide_for(
     return Decided(order.order_id, request, snapshot, policy, decide(request, snapshot, policy))
 
 
+def decide_on_chosen(
+    session: Session,
+    order: Order,
+    wanted: Wanted,
+    routing_policy: str,
+    now: datetime,
+    chosen: ChosenNodes,
+) -> Decided:
+    """As `decide_for`, on the nodes that people chose.
+
+    Preferred nodes serve alone where they can serve all of it, in time if anything can.
+    """
+    forbidden = [Exclusion(node_id=x, reason=FORBIDDEN) for x in chosen.forbid]
+    asked = {"exclusions": (*wanted.exclusions, *forbidden), "forced_nodes": chosen.force}
+    wanted = wanted.model_copy(update=asked)
+    free = decide_for(session, order, wanted, routing_policy, now)
+    if not chosen.prefer or chosen.force:
+        return free
+    on_preferred = wanted.model_copy(update={"forced_nodes": chosen.prefer})
+    preferred = decide_for(session, order, on_preferred, routing_policy, now)
+    return preferred if _may_prefer(preferred.decision.plan, free.decision.plan, wanted) else free
+
+
+def _may_prefer(preferred: Option | None, free: Option | None, wanted: Wanted) -> bool:
+    if preferred is None or preferred.missing or preferred.deliver_at is None:
+        return False
+    due = wanted.promised_deliver_by
+    if due is None or preferred.deliver_at <= due or free is None or free.deliver_at is None:
+        return True
+    return preferred.deliver_at <= free.deliver_at
+
+
 def learned_transits(
     session: Session,
     nodes: Iterable[Node],
@@ -135,7 +172,13 @@ def learned_transits(
     return transits(learned, places, now, float(policy.delivery_confidence))
 
 
-def keep_decision(session: Session, decided: Decided, version: int, now: datetime) -> Plan:
+def keep_decision(
+    session: Session,
+    decided: Decided,
+    version: int,
+    now: datetime,
+    chosen: ChosenNodes | None = None,
+) -> Plan:
     """Save the decision under its request's id, and return its plan.
 
     A repeat, whose first answer was lost, carries out the decision that was saved first.
@@ -151,6 +194,7 @@ def keep_decision(session: Session, decided: Decided, version: int, now: datetim
         decided.decision,
         now,
     )
+    by_people = "" if chosen is None else chosen.text
     kept = decided if is_new else decisions.load_decision(session, decision_id)
     return plan_of(
         kept.decision,
@@ -158,5 +202,5 @@ def keep_decision(session: Session, decided: Decided, version: int, now: datetim
         network.connections(session),
         decision_id=decision_id,
         plan_version=version,
-        explanation=explain(kept.decision, kept.request),
+        explanation=f"{by_people} {explain(kept.decision, kept.request)}".strip(),
     )

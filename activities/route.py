@@ -6,13 +6,20 @@ from sqlalchemy.orm import Session
 from temporalio import activity
 
 from activities.context import Context
-from activities.kernel import Decided, Numbered, decide_for, keep_decision, number_for, reserve_key
+from activities.kernel import (
+    Decided,
+    Numbered,
+    decide_on_chosen,
+    keep_decision,
+    number_for,
+    reserve_key,
+)
 from activities.orders import OrderTask
 from activities.recording import now
 from domain.errors import ConflictError, ShortageError
 from domain.orders import Order
 from domain.planning import Wanted
-from domain.plans import MovedPlan, Plan
+from domain.plans import ChosenNodes, MovedPlan, Plan
 from domain.routing.decision import Exclusion, Purpose
 from domain.values import Id, Model, UtcTime
 from store import drift, moves, orders, reservations
@@ -35,6 +42,8 @@ class RouteTask(OrderTask):
     promised_deliver_by: UtcTime | None = None
     known: tuple[int, ...] = ()
     """Its reserved plans: what a brokering run made of them is not given up for this one."""
+    chosen: ChosenNodes = ChosenNodes()
+    """By people."""
 
 
 class LoadPlanTask(Model):
@@ -69,7 +78,7 @@ class RouteActivities:
             number = _number(session, task)
             decided = _decide(session, order, task, number, task.exclusions)
         with transaction(self._engine) as session:
-            return _keep(session, order, decided, number)
+            return _keep(session, order, decided, number, task.chosen)
 
     def _settled(self, task: RouteTask) -> Plan | None:
         """A plan that is decided and reserved in one transaction; None when others were quicker."""
@@ -102,6 +111,8 @@ def _masks(refused: Iterable[tuple[str, str | None]]) -> tuple[Exclusion, ...]:
 
 def _number(session: Session, task: RouteTask) -> Numbered:
     asked = task.model_dump(mode="json", include={"units", "exclusions", "version"})
+    if task.chosen != ChosenNodes():
+        asked["chosen"] = task.chosen.model_dump(mode="json")
     return number_for(session, task.order_id, task.plan_version, asked)
 
 
@@ -119,11 +130,13 @@ def _decide(
         exclusions=exclusions,
         promised_deliver_by=task.promised_deliver_by,
     )
-    return decide_for(session, order, wanted, task.routing_policy, now())
+    return decide_on_chosen(session, order, wanted, task.routing_policy, now(), task.chosen)
 
 
-def _keep(session: Session, order: Order, decided: Decided, number: Numbered) -> Plan:
-    plan = keep_decision(session, decided, number.plan_version, now())
+def _keep(
+    session: Session, order: Order, decided: Decided, number: Numbered, chosen: ChosenNodes
+) -> Plan:
+    plan = keep_decision(session, decided, number.plan_version, now(), chosen)
     option = decided.decision.plan
     if option is not None:
         drift.keep_drift(session, order, plan.decision_id, plan.plan_version, option, now())
@@ -137,7 +150,8 @@ def _decide_and_reserve(
     if number.kept is not None:
         return number.kept  # the answer to an earlier attempt was lost
     order = orders.load_order(session, task.order_id, task.version)
-    plan = _keep(session, order, _decide(session, order, task, number, exclusions), number)
+    decided = _decide(session, order, task, number, exclusions)
+    plan = _keep(session, order, decided, number, task.chosen)
     if plan.fulfillments:
         forgotten = [
             f"{task.order_id}-r{version}"

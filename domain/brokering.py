@@ -116,12 +116,12 @@ def rebroker(
         group = _with_givers(target, targets, ground)
         moved = _decided(group, ground, policy) if group else ()
         if moved and sum(x.gain for x in moved) >= min_gain * len(moved):
+            groups.append(_with_reasons(moved, ground))
             for one in moved:
                 ground.give(one.standing.uses)
                 del targets[one.standing.order_id]
             for one in moved:
                 ground.take(uses_of(one.option))
-            groups.append(_with_reasons(moved))
     return groups
 
 
@@ -227,23 +227,24 @@ def _decided(group: Sequence[_Target], ground: Ground, policy: RoutingPolicy) ->
     return tuple(found)
 
 
-def _with_reasons(moved: Sequence[Moved]) -> tuple[Moved, ...]:
-    return tuple(replace(one, why=_why(one, moved)) for one in moved)
+def _with_reasons(moved: Sequence[Moved], ground: Ground) -> tuple[Moved, ...]:
+    return tuple(replace(one, why=_why(one, moved, ground)) for one in moved)
 
 
-def _why(one: Moved, group: Sequence[Moved]) -> str:
-    """Why it moves, in words: what it saves, or who needed what it gives up."""
+def _why(one: Moved, group: Sequence[Moved], ground: Ground) -> str:
+    """Why it moves, in words: what it saves, or who needed what it gives up and was short."""
     cost = f"{_amount(one.before)} before, {_amount(one.option.cost_micros)} now"
+    parts = [f"moved from {_nodes(one.standing.places)} to {_nodes(_places_of(one.option))}", cost]
+    if len(group) > 1:
+        parts.append(f"with {len(group) - 1} more: {_amount(sum(x.gain for x in group))} saved")
     freed = one.standing.uses - uses_of(one.option)
     needed = []
     for other in group:
         taken = freed & (uses_of(other.option) - other.standing.uses)
-        if other is not one and taken:
-            what = "; ".join(_named(x, units) for x, units in sorted(taken.items()))
-            needed.append(f"{other.standing.order_id} needed {what}")
-    parts = [f"moved from {_nodes(one.standing.places)} to {_nodes(_places_of(one.option))}", cost]
-    if len(group) > 1:
-        parts.append(f"with {len(group) - 1} more: {_amount(sum(x.gain for x in group))} saved")
+        scarce = {x: units for x, units in sorted(taken.items()) if ground.left(x) < units}
+        if other is not one and scarce:
+            named = dict.fromkeys(_named(x, units) for x, units in scarce.items())
+            needed.append(f"{other.standing.order_id} needed {' and '.join(named)}")
     return ". ".join([", ".join(parts), *needed])
 
 

@@ -1,5 +1,6 @@
 """What an order's workflow needs to know of its order and of a plan: non-personal facts only."""
 
+from collections.abc import Collection, Iterable
 from enum import StrEnum
 
 from domain.events import LineProgress
@@ -140,6 +141,41 @@ class NodeOverride(Model):
     reason: Text = ""
     """A code or nothing; joined from the store where people read it."""
     at: UtcTime
+
+
+class ChosenNodes(Model):
+    """Nodes that people chose for an order, as routing takes them."""
+
+    force: tuple[Id, ...] = ()
+    forbid: tuple[Id, ...] = ()
+    prefer: tuple[Id, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """In words; empty where nobody chose."""
+        parts = [
+            f"{', '.join(nodes)} {word}"
+            for nodes, word in (
+                (self.force, "forced"),
+                (self.forbid, "forbidden"),
+                (self.prefer, "preferred"),
+            )
+            if nodes
+        ]
+        return f"Chosen by people: {'; '.join(parts)}." if parts else ""
+
+
+def chosen_nodes(overrides: Iterable[NodeOverride], refused_by: Collection[str]) -> ChosenNodes:
+    """What to route by.
+
+    A forced or preferred node that has refused the order since is not asked again: the order is
+    planned freely then.
+    """
+    found: dict[NodeChoice, list[str]] = {choice: [] for choice in NodeChoice}
+    for override in overrides:
+        if override.choice is NodeChoice.FORBID or override.node_id not in refused_by:
+            found[override.choice].append(override.node_id)
+    return ChosenNodes(**{choice.value: tuple(nodes) for choice, nodes in found.items()})
 
 
 NODES_AT_WORK = "its nodes to do their part"

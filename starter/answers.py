@@ -15,6 +15,7 @@ from typing import Any
 
 from temporalio.client import Client, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError, TemporalError
+from temporalio.service import RPCError
 
 from workflows.messages import Answer
 
@@ -81,6 +82,27 @@ class Answers:
             return None
         finally:
             self._turns.release()
+
+    def trigger(self, schedule_id: str) -> bool:
+        """Let a schedule's workflow start now; False when it cannot. Not from the loop itself."""
+        if self._loop is None or not self.are_possible:
+            return False
+        started = asyncio.run_coroutine_threadsafe(self._trigger(schedule_id), self._loop)
+        try:
+            return started.result(self._seconds + 0.5)
+        except NoAnswerError:
+            started.cancel()
+            return False
+
+    async def _trigger(self, schedule_id: str) -> bool:
+        try:
+            async with asyncio.timeout(self._seconds):
+                client = await self._reach()
+                await client.get_schedule_handle(schedule_id).trigger()
+        except (TimeoutError, RPCError, RuntimeError, OSError) as error:
+            log.info("%s cannot be started now: %s", schedule_id, error)
+            return False
+        return True
 
     async def _ask(self, workflow_id: str, name: str, payload: Any, request_id: str) -> Told | None:
         try:

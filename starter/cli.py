@@ -8,6 +8,7 @@ import typer
 from typer.exceptions import TyperException
 
 from starter import (
+    cli_brokering,
     cli_connections,
     cli_data,
     cli_events,
@@ -35,6 +36,7 @@ cli_data.register(app)
 cli_inventory.register(app)
 cli_policies.register(app)
 cli_simulate.register(app)
+cli_brokering.register(app)
 cli_connections.register(app)
 cli_inbox.register(app)
 cli_events.register(app)

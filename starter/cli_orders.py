@@ -143,6 +143,69 @@ def change_address(
     _ask(order_id, "address", body, request_id, actor, url, as_json)
 
 
+NodeOption = Annotated[str, typer.Option("--node", help="Which node.")]
+ReasonOption = Annotated[str, typer.Option(help="Why.")]
+
+
+@order.command("force-node")
+def force_node(
+    order_id: OrderId,
+    node: NodeOption,
+    reason: ReasonOption = "",
+    request_id: RequestOption = None,
+    actor: ActorOption = None,
+    url: UrlOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let only this node (and others forced) serve what is not released yet."""
+    body = {"force": node, "reason": reason}
+    _ask(order_id, "nodes", body, request_id, actor, url, as_json)
+
+
+@order.command("forbid-node")
+def forbid_node(
+    order_id: OrderId,
+    node: NodeOption,
+    reason: ReasonOption = "",
+    request_id: RequestOption = None,
+    actor: ActorOption = None,
+    url: UrlOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let this node serve nothing that is not released yet."""
+    body = {"forbid": node, "reason": reason}
+    _ask(order_id, "nodes", body, request_id, actor, url, as_json)
+
+
+@order.command("prefer-node")
+def prefer_node(
+    order_id: OrderId,
+    node: NodeOption,
+    reason: ReasonOption = "",
+    request_id: RequestOption = None,
+    actor: ActorOption = None,
+    url: UrlOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let this node serve what is not released yet where it can serve all of it in time."""
+    body = {"prefer": node, "reason": reason}
+    _ask(order_id, "nodes", body, request_id, actor, url, as_json)
+
+
+@order.command("clear-nodes")
+def clear_nodes(
+    order_id: OrderId,
+    reason: ReasonOption = "",
+    request_id: RequestOption = None,
+    actor: ActorOption = None,
+    url: UrlOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Lift every choice of a node, and plan freely again."""
+    body = {"clear": True, "reason": reason}
+    _ask(order_id, "nodes", body, request_id, actor, url, as_json)
+
+
 def _ask(
     order_id: str,
     what: str,

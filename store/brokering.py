@@ -80,6 +80,11 @@ _RUNS = query(
     "brokering_runs",
 )
 _ONE_RUN = query(f"{_RUN} WHERE r.run_id = :run_id{_GROUP}", "brokering_runs")
+_WHY = query(
+    "SELECT why FROM brokering_moves WHERE order_id = (SELECT order_id FROM decisions"
+    " WHERE decision_id = :decision_id) AND decision_id = :decision_id",
+    "brokering_moves",
+)
 _MOVES = query(
     "SELECT * FROM brokering_moves WHERE run_id = :run_id ORDER BY moved_at, order_id",
     "brokering_moves",
@@ -289,6 +294,12 @@ def moves_of(session: Session, run_id: str) -> list[BrokeringMove]:
     """The orders a run moved."""
     rows = session.execute(_MOVES, {"run_id": run_id}).mappings()
     return [BrokeringMove(**{k: row[k] for k in BrokeringMove.model_fields}) for row in rows]
+
+
+def why(session: Session, decision_id: str) -> str | None:
+    """Why a run moved an order by that decision; None where none did."""
+    found: str | None = session.execute(_WHY, {"decision_id": decision_id}).scalar_one_or_none()
+    return found
 
 
 def _run_of(row: Mapping[Any, Any]) -> BrokeringRun:

@@ -96,6 +96,12 @@ def followed(session: Session, order_id: str, units: Iterable[Units]) -> list[Un
     return found
 
 
+def locked_last(session: Session, order_id: str, plan_version: int) -> int:
+    """The plan that holds now what that one held; its reservation's rows stay locked."""
+    found = _version(order_id, _locked_last(session, order_id, plan_version, {}))
+    return plan_version if found is None else found
+
+
 def unknown(
     session: Session, order_id: str, forgotten: Iterable[str], known: Collection[int]
 ) -> tuple[str, ...]:

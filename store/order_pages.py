@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from sqlmodel import SQLModel
 
 from domain.errors import UnknownReferenceError
-from domain.plans import NODES_AT_WORK, TimelineEntry
+from domain.plans import NODES_AT_WORK, NodeOverride, TimelineEntry
 from domain.quantities import LineQuantities
 from domain.stages import Attention, Hold, Stage
 from domain.values import Model, UtcTime
@@ -71,6 +71,9 @@ class OrderPage(OrderSummary):
     attention: Attention | None = None
     decision_id: str | None = None
     plan_version: int = 0
+    release_at: UtcTime | None = None
+    overrides: tuple[NodeOverride, ...] = ()
+    """What people said of its nodes."""
     fulfillments: tuple[FulfillmentPage, ...] = ()
     timeline: tuple[TimelineEntry, ...] = ()
 
@@ -100,6 +103,11 @@ def order_page(session: Session, order_id: str) -> OrderPage:
         attention=words.told_attention(_attention(row["attention"]), said),
         decision_id=row["decision_id"],
         plan_version=row["plan_version"],
+        release_at=row["release_at"],
+        overrides=tuple(
+            words.told_override(NodeOverride.model_validate(x), said)
+            for x in row["overrides"] or ()
+        ),
         fulfillments=tuple(fulfillments),
         timeline=words.in_story(timeline(session, order_id), said),
     )

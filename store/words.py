@@ -10,7 +10,7 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from domain.plans import TimelineEntry
+from domain.plans import NodeOverride, TimelineEntry
 from domain.stages import Attention, Hold
 from domain.values import Model, UtcTime
 from store.columns import query, statement
@@ -145,6 +145,12 @@ def told_hold(hold: Hold, known: Mapping[str, Words]) -> Hold:
     """The hold with the reason that was given for it."""
     said = known.get(of_request(hold.request_id)) if hold.request_id and not hold.reason else None
     return hold if said is None else hold.model_copy(update={"reason": said.text})
+
+
+def told_override(override: NodeOverride, known: Mapping[str, Words]) -> NodeOverride:
+    """The choice of a node with the reason that was given for it."""
+    said = None if override.reason else known.get(of_request(override.request_id))
+    return override if said is None else override.model_copy(update={"reason": said.text[:256]})
 
 
 def in_story(

@@ -16,6 +16,7 @@ from activities.context import Context
 from activities.deliver import DeliverActivities
 from activities.give_back import GiveBackActivities
 from activities.learn_dates import LearnDatesActivities
+from activities.nodes import NodesActivities
 from activities.orders import OrderActivities
 from activities.pick import PickActivities
 from activities.promise import PromiseActivities
@@ -100,6 +101,7 @@ def order_activities(context: Context) -> list[Activity]:
         give_back.end_fulfillment,
         pick.pick,
         LearnDatesActivities(context).learn_delivery_dates,
+        NodesActivities(context).plan_on_nodes,
         brokering.start_brokering,
         brokering.rebroker,
         brokering.finish_brokering,

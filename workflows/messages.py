@@ -14,7 +14,7 @@ from domain.events import SupplyGranted as SupplyGrantedEvent
 from domain.fulfillments import FulfillmentOrder, FulfillmentStatus
 from domain.network import ConnectionClass
 from domain.orders import OrderType
-from domain.plans import OrderView, TimelineEntry
+from domain.plans import NodeChoice, OrderView, TimelineEntry
 from domain.process_policy import Timings
 from domain.stages import Choice, Stage
 from domain.values import Count, DerivedId, Id, Model, Quantity, Text, UtcTime
@@ -124,6 +124,16 @@ class ChangeAddress(Model):
     actor: Text = ""
 
 
+class ChooseNode(Model):
+    """Force, forbid or prefer a node for what is not released; without a choice all are lifted."""
+
+    request_id: RequestId
+    choice: NodeChoice | None = None
+    node_id: Id | None = None
+    reason: Text = ""
+    actor: Text = ""
+
+
 class Amend(Model):
     """A changed document was accepted as that version."""
 
@@ -205,6 +215,7 @@ __all__ = [
     "CancelLine",
     "CarrierEvent",
     "ChangeAddress",
+    "ChooseNode",
     "FulfillmentCancel",
     "FulfillmentInput",
     "FulfillmentProgress",

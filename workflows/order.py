@@ -10,6 +10,7 @@ from workflows.messages import (
     Answer,
     Cancel,
     ChangeAddress,
+    ChooseNode,
     OrderInput,
     OrderReport,
     OrderResult,
@@ -144,6 +145,11 @@ class OrderWorkflow:
         """Use another stored address."""
         self._commands.take(command)
 
+    @workflow.signal(description="Force, forbid or prefer a node")
+    def choose_node(self, command: ChooseNode) -> None:
+        """Plan what is not released by a person's choice of nodes."""
+        self._commands.take(command)
+
     @workflow.signal(description="A changed document was accepted")
     def amend(self, command: Amend) -> None:
         """Change to another version of the document."""
@@ -225,6 +231,11 @@ class OrderWorkflow:
     @workflow.update(description="Change an address, and learn what it reached")
     async def change_address_and_answer(self, command: ChangeAddress) -> Answer:
         """Use another stored address."""
+        return await self._obey(command)
+
+    @workflow.update(description="Choose a node, and learn whether the order can go by that")
+    async def choose_node_and_answer(self, command: ChooseNode) -> Answer:
+        """Plan by a person's choice of nodes."""
         return await self._obey(command)
 
     @workflow.update(description="Change to a new version, and learn what became of it")

@@ -11,6 +11,7 @@ from workflows.messages import (
     Cancel,
     CancelLine,
     ChangeAddress,
+    ChooseNode,
     FulfillmentCancel,
     PlaceHold,
     ReleaseHold,
@@ -18,6 +19,7 @@ from workflows.messages import (
 from workflows.order_amendments import Amendments
 from workflows.order_approval import Approval
 from workflows.order_core import OrderCore
+from workflows.order_nodes import NodeChoices
 from workflows.order_pending import Pending
 from workflows.order_planning import Planning
 from workflows.order_tracks import has_left, tell
@@ -38,7 +40,16 @@ def no_hold(type_: str, held: Collection[str]) -> str:
     return f"There is no hold {type_}: {there}"
 
 
-Command = Cancel | ChangeAddress | Amend | PlaceHold | ReleaseHold | SupplyGranted | Replanned
+Command = (
+    Cancel
+    | ChangeAddress
+    | ChooseNode
+    | Amend
+    | PlaceHold
+    | ReleaseHold
+    | SupplyGranted
+    | Replanned
+)
 
 
 class Commands:
@@ -50,6 +61,7 @@ class Commands:
         self._planning = planning
         self._approval = approval
         self._pending = Pending(core)
+        self._nodes = NodeChoices(core, planning)
         self._amendments = Amendments(core, planning, self._pending)
         self._queue: deque[Command] = deque()
         self._seen: set[str] = set(core.state.answers)
@@ -83,6 +95,8 @@ class Commands:
                 await self._cancel(command)
             case ChangeAddress():
                 await self._change_address(command)
+            case ChooseNode():
+                await self._nodes.choose(command)
             case Amend():
                 for following in await self._amendments.amend(command):
                     if isinstance(following, ReleaseHold):
@@ -98,7 +112,7 @@ class Commands:
                 await self._cancel_granted()
                 self._remember(command, "Supply granted")
             case Replanned():
-                await self._planning.replan(command)
+                await self._planning.moves.replan(command)
                 self._remember(command, "Re-planned")
         return True
 

@@ -79,6 +79,9 @@ def order_details(
             f"| `fulfillment-{fulfillment_id}` | {track.order.node_id} | {track.status.value} |"
             for fulfillment_id, track in state.book.tracks.items()
         ]
+    if state.overrides:
+        told = ", ".join(f"{x.node_id}: {x.choice.value}" for x in state.overrides)
+        text += ["", f"**Nodes chosen by people:** {told}"]
     if state.explanation:
         text += ["", f"**Why this plan:** {state.explanation[:1500]}"]
     if state.timeline:

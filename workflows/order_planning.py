@@ -2,7 +2,6 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable
 from datetime import datetime
 
 from temporalio import workflow
@@ -10,6 +9,7 @@ from temporalio import workflow
 from workflows.order_core import ASKS_AND_GOES_ON, OrderCore
 from workflows.order_details import moment
 from workflows.order_fulfillments import Fulfillments
+from workflows.order_moves import Moves, nodes_of, units_of
 from workflows.order_state import PendingPlan, WaitingBackorder
 from workflows.reactor import DECIDING_TIMEOUT, Deadline
 
@@ -25,12 +25,16 @@ with workflow.unsafe.imports_passed_through():
         Reserved,
         ReserveTask,
     )
-    from activities.route import REFUSED, LoadPlanTask, RouteActivities, RouteTask
+    from activities.route import REFUSED, RouteActivities, RouteTask
     from domain.counting import counted
-    from domain.events import Replanned, SupplyGranted
+    from domain.events import SupplyGranted
     from domain.fulfillments import FulfillmentLine, FulfillmentOrder
     from domain.orders import PaymentStatus
-    from domain.plans import MovedPlan, Plan, PlanLine, PlannedFulfillment, PlanShortage
+    from domain.plans import (
+        Plan,
+        PlanLine,
+        chosen_nodes,
+    )
     from domain.process_policy import LastResort
     from domain.quantities import Bucket
     from domain.routing.decision import Exclusion
@@ -48,6 +52,7 @@ class Planning:
         """Nothing is planned yet."""
         self._core = core
         self._fulfillments = fulfillments
+        self.moves = Moves(core, self._await_release)
         self._forgotten: tuple[str, ...] = ()
         """Made under the numbers that the last plan passed over, before the order was reset."""
         core.collect_deadlines.append(self.deadlines)
@@ -142,15 +147,7 @@ class Planning:
     async def _route(self, refused: tuple[Exclusion, ...], units: dict[str, int]) -> Plan:
         core, state = self._core, self._core.state
         state.plan_version += 1
-        task = RouteTask(
-            **core.task_fields,
-            units=units,
-            plan_version=state.plan_version,
-            rerouted=state.plan_version > 1,
-            exclusions=(*state.exclusions, *refused),
-            promised_deliver_by=state.promise_at,
-            known=tuple(state.pending),
-        )
+        task = self.route_task(refused, units)
         plan = await core.call(
             RouteActivities.route,
             task,
@@ -166,6 +163,21 @@ class Planning:
         self._forgotten = tuple(f"{state.order_id}-r{version}" for version in forgotten)
         return plan
 
+    def route_task(self, refused: tuple[Exclusion, ...], units: dict[str, int]) -> RouteTask:
+        """What to decide for these units, with all that people and nodes have said."""
+        state = self._core.state
+        refused_by = {x.node_id for x in state.exclusions}
+        return RouteTask(
+            **self._core.task_fields,
+            units=units,
+            plan_version=state.plan_version,
+            rerouted=state.plan_version > 1,
+            exclusions=(*state.exclusions, *refused),
+            promised_deliver_by=state.promise_at,
+            known=tuple(state.pending),
+            chosen=chosen_nodes(state.overrides, refused_by),
+        )
+
     async def _reserve(self, plan: Plan) -> tuple[tuple[str, str], ...] | None:
         """Take the plan; what refused, or None where only its number was used meanwhile."""
         core, state = self._core, self._core.state
@@ -173,7 +185,7 @@ class Planning:
         known = tuple(state.pending)
         state.book.move_all(lines, Bucket.OPEN, Bucket.RESERVED)
         self._await_release(plan, f"{state.order_id}-r{plan.plan_version}")
-        nodes = _nodes(plan.fulfillments)
+        nodes = nodes_of(plan.fulfillments)
         core.note("reserved", f"Reserved at {nodes}")
         task = ReserveTask(**core.written(), plan=plan, replaces=self._forgotten, known=known)
         reserved = await core.call(
@@ -288,7 +300,7 @@ class Planning:
             return False
         waiting.look_at = workflow.now() + (workflow.now() - waiting.since)
         plan = await self._route((), state.book.units(Bucket.BACKORDERED))
-        found = _units(line for planned in plan.fulfillments for line in planned.lines)
+        found = units_of(line for planned in plan.fulfillments for line in planned.lines)
         if found:
             await self.drop_backorder(dict(found), Bucket.OPEN)
             core.note("routed", f"{counted(found.total(), 'unit')} that waited can be supplied now")
@@ -347,7 +359,7 @@ class Planning:
             known = min(line.quantity, waiting[line.line_id])
             waiting[line.line_id] -= known
             state.book.move(line.line_id, Bucket.BACKORDERED, Bucket.RESERVED, known)
-        for line_id, quantity in _units(plan.missing).items():
+        for line_id, quantity in units_of(plan.missing).items():
             # Granted but not deliverable from there after all: plan these units afresh.
             again = min(quantity, waiting[line_id])
             state.book.move(line_id, Bucket.BACKORDERED, Bucket.OPEN, again)
@@ -356,45 +368,7 @@ class Planning:
         state.decision_id = plan.decision_id
         if plan.fulfillments:
             self._await_release(plan, f"{state.order_id}-r{plan.plan_version}")
-        core.note("granted", f"Supply granted at {_nodes(plan.fulfillments) or 'no node'}")
-
-    async def replan(self, replanned: Replanned) -> None:
-        """A brokering run moved the reservation: carry out its plan instead."""
-        await self._take_move(replanned.plan_version)
-
-    async def _take_move(self, plan_version: int) -> None:
-        """Carry out what a run made of reserved plans; late word of it changes nothing.
-
-        Late it is when those plans were released, given up or planned again meanwhile, or when
-        the release has found the move first.
-        """
-        core, state = self._core, self._core.state
-        plan = await core.call(
-            RouteActivities.load_plan,
-            LoadPlanTask(order_id=state.order_id, plan_version=plan_version),
-            MovedPlan,
-            summary=f"Load plan {plan_version} of the brokering run",
-        )
-        replaced = [state.pending.pop(x) for x in plan.replaces if x in state.pending]
-        if not replaced:
-            return
-        before = _nodes(tuple(x for pending in replaced for x in pending.plan.fulfillments))
-        self._plan_what_is_lost(replaced, plan)
-        state.plan_version = max(state.plan_version, plan.plan_version)
-        state.decision_id = plan.decision_id
-        state.explanation = plan.explanation
-        if plan.fulfillments:
-            release_at = min(pending.release_at for pending in replaced)
-            self._await_release(plan, f"{state.order_id}-r{plan.plan_version}", release_at)
-        text = f"Moved by a brokering run from {before} to {_nodes(plan.fulfillments) or 'no node'}"
-        core.note("replanned", text)
-
-    def _plan_what_is_lost(self, replaced: list[PendingPlan], plan: Plan) -> None:
-        """Plan again what the moved plan holds less than the ones before, as after a reset."""
-        lost = _units(x for p in replaced for f in p.plan.fulfillments for x in f.lines)
-        lost -= _units(line for planned in plan.fulfillments for line in planned.lines)
-        for line_id, quantity in lost.items():
-            self._core.state.book.move(line_id, Bucket.RESERVED, Bucket.OPEN, quantity)
+        core.note("granted", f"Supply granted at {nodes_of(plan.fulfillments) or 'no node'}")
 
     def _due(self) -> PendingPlan | None:
         state = self._core.state
@@ -417,7 +391,7 @@ class Planning:
         for order in orders:
             state.book.release(order)
         del state.pending[plan.plan_version]
-        core.note("released", f"Released to {_nodes(plan.fulfillments)}")
+        core.note("released", f"Released to {nodes_of(plan.fulfillments)}")
         task = ClaimTask(
             **core.written(), plan_version=plan.plan_version, fulfillments=tuple(orders)
         )
@@ -425,7 +399,7 @@ class Planning:
             ReleaseActivities.claim_release,
             task,
             Claimed,
-            summary=f"Release plan {plan.plan_version} to {_nodes(plan.fulfillments)}"[:190],
+            summary=f"Release plan {plan.plan_version} to {nodes_of(plan.fulfillments)}"[:190],
             is_stage=False,
         )
         if not claimed.claimed:
@@ -433,7 +407,7 @@ class Planning:
             state.book = snapshot
             if claimed.moved_to is not None:
                 state.pending[plan.plan_version] = pending
-                await self._take_move(claimed.moved_to)
+                await self.moves.take(claimed.moved_to)
             elif claimed.given_back:
                 # The order was reset to before units of the plan were given back.
                 lines = [line for planned in plan.fulfillments for line in planned.lines]
@@ -494,14 +468,3 @@ class Planning:
     @property
     def _may_ask(self) -> bool:
         return self._core.facts.backorder_last_resort is LastResort.ASK
-
-
-def _units(parts: Iterable[PlanShortage | PlanLine]) -> Counter[str]:
-    units: Counter[str] = Counter()
-    for part in parts:
-        units[part.line_id] += part.quantity
-    return units
-
-
-def _nodes(fulfillments: tuple[PlannedFulfillment, ...]) -> str:
-    return ", ".join(sorted({fulfillment.node_id for fulfillment in fulfillments}))

@@ -20,6 +20,7 @@ from integrations.registry import Carriers, NodeSystems
 from integrations.vendor import News
 from starter.answers import Answers
 from starter.api import (
+    brokering,
     commands,
     decisions,
     events,
@@ -66,6 +67,7 @@ Lifespan = Callable[[FastAPI], Any]
 _PAGES = (
     *(orders, commands, nodes, promises, inventory, reservations),
     *(webhooks, decisions, reports, policies, tracking, labels, subscriptions, events),
+    *(brokering,),
 )
 """What is served under `/v1`."""
 

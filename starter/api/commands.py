@@ -14,8 +14,10 @@ from fastapi.responses import JSONResponse
 from pydantic import Field
 from sqlalchemy.orm import Session
 
+from domain.errors import UnknownReferenceError
 from domain.kits import OrderedKit, ordered_kits
 from domain.orders import Address, Method, Order
+from domain.plans import NodeChoice
 from domain.stages import Attention, Choice
 from domain.values import ID_PATTERN, DerivedId, Id, Model, Text, UtcTime
 from starter.api.asking import ANSWERS, ask, request_id_of
@@ -32,7 +34,7 @@ from starter.api.links import fulfillment_workflow_of, workflow_of
 from starter.api.new_address import placed
 from starter.api.problems import FieldError, InvalidDocumentError, ProblemError
 from starter.auth import INTAKE, OPERATIONS, SUPPORT, Caller, require
-from store import addresses, approvals
+from store import addresses, approvals, network
 from store import words as store_words
 from store.fulfillments import FulfillmentPage
 from store.order_pages import OrderPage
@@ -40,6 +42,7 @@ from workflows.messages import (
     Cancel,
     CancelLine,
     ChangeAddress,
+    ChooseNode,
     PlaceHold,
     ReleaseHold,
     RequestId,
@@ -120,6 +123,32 @@ class AddressBody(Model):
     request_id: RequestId | None = None
     ship_group: Id | None = None
     address: Address
+
+
+class NodesBody(Model):
+    """Force, forbid or prefer one node for what is not released, or lift all such choices."""
+
+    request_id: RequestId | None = None
+    force: Id | None = None
+    forbid: Id | None = None
+    prefer: Id | None = None
+    clear: bool = False
+    reason: Text = ""
+
+    @property
+    def choice(self) -> NodeChoice | None:
+        """What is said of the node; None where all choices are lifted."""
+        return next((x for x in NodeChoice if getattr(self, x.value) is not None), None)
+
+    @property
+    def node_id(self) -> str | None:
+        """Of which node."""
+        return self.force or self.forbid or self.prefer
+
+    @property
+    def is_one_thing(self) -> bool:
+        """Whether exactly one thing is asked."""
+        return sum(x is not None for x in (self.force, self.forbid, self.prefer)) + self.clear == 1
 
 
 class Verdict(StrEnum):
@@ -336,6 +365,47 @@ def _shipped_group(order: Order, asked: str | None) -> str:
     raise InvalidDocumentError(
         [FieldError("ship_group", f"name a ship group that is shipped: {known}")]
     )
+
+
+@router.post(
+    "/orders/{order_id}/nodes",
+    responses=ANSWERS,
+    openapi_extra=json_body(NodesBody),
+)
+def choose_node(
+    order_id: PathId, request: Request, raw: RawBody, services: TheServices, caller: TheCaller
+) -> JSONResponse:
+    """Choose a node for what is not released yet; refused where units would then lack a node."""
+    require(caller, SUPPORT, OPERATIONS)
+    body = body_as(NodesBody, raw)
+    request_id = request_id_of(request, body.request_id)
+    if not body.is_one_thing:
+        raise InvalidDocumentError(
+            [FieldError("force", "send one of force, forbid, prefer, clear")]
+        )
+
+    def build(session: Session, _: Order, __: OrderPage) -> ChooseNode:
+        about = "the choice of nodes"
+        if body.choice is not None and body.node_id is not None:
+            about = f"{body.choice} {body.node_id}"
+            _must_be_known(session, body.choice, body.node_id)
+        words = _Words(session, services, order_id, request_id, caller.name)
+        return ChooseNode(
+            request_id=request_id,
+            choice=body.choice,
+            node_id=body.node_id,
+            reason=words.apart(about, body.reason),
+            actor=caller.name,
+        )
+
+    return ask(services, order_id, "choose_node", request_id, build)
+
+
+def _must_be_known(session: Session, choice: NodeChoice, node_id: str) -> None:
+    try:
+        network.node(session, node_id)
+    except UnknownReferenceError as error:
+        raise InvalidDocumentError([FieldError(choice.value, str(error))]) from error
 
 
 @router.post(

@@ -12,7 +12,7 @@ from domain.values import ID_PATTERN
 from starter.api.context import PathId, Services, TheCaller, TheServices
 from starter.auth import ANALYST, INTAKE, OPERATIONS, SUPPORT, Caller, require
 from starter.differences import differences, plan_facts
-from store import decisions, policies
+from store import brokering, decisions, policies
 from store.decisions import DecisionRecord
 from store.engine import reading
 
@@ -37,7 +37,15 @@ def show(decision_id: PathId, services: TheServices, caller: TheCaller) -> JSONR
 def explanation(decision_id: PathId, services: TheServices, caller: TheCaller) -> JSONResponse:
     """In words: which nodes were considered and why these were chosen."""
     record = _load(decision_id, services, caller)
-    text = explain(record.decision, record.request)
+    with reading(services.engine) as session:
+        moved = brokering.why(session, decision_id)
+    parts = [explain(record.decision, record.request)]
+    if record.request.forced_nodes:
+        forced = ", ".join(record.request.forced_nodes)
+        parts.insert(0, f"Chosen by people, or granted there: only {forced} may serve.")
+    if moved is not None:
+        parts.insert(0, f"Re-planned with other orders: {moved}.")
+    text = " ".join(parts)
     return JSONResponse({"decision_id": decision_id, "explanation": text})
 
 

@@ -30,9 +30,7 @@ VIEW_DIFFERENCES = Gauge(
     "doms_view_differences", "Parts of the view that were unlike the database and mended"
 )
 PROMISES_WAITING = Gauge("doms_promises_waiting", "Promises answered and not yet written")
-POLICY_ALERTS = Gauge(
-    "doms_policy_alerts", "Broken guardrails of policies in force"
-)
+POLICY_ALERTS = Gauge("doms_policy_alerts", "Broken guardrails of policies in force")
 POLICY_ALERTS_RAISED = Counter("doms_policy_alerts_raised", "Guardrails found broken here")
 SWEEPS = Counter("doms_sweeper_sweeps", "Sweeps done")
 SWEPT = Counter("doms_sweeper_orders", "Open orders looked at, by what was found", ["found"])

@@ -35,6 +35,9 @@ def print_order(page: Mapping[str, Any], *, show_all: bool = False) -> None:
             say(f"{label}: {moment(page[name])}")
     for hold in page.get("holds") or ():
         say(f"hold {hold['type']} by {hold['owner']}: {hold.get('reason', '')}")
+    for chosen in page.get("overrides") or ():
+        why = f": {chosen['reason']}" if chosen.get("reason") else ""
+        say(f"{chosen['choice']} {chosen['node_id']} by {chosen['actor']}{why}")
     _print_attention(page["order_id"], page.get("attention"))
     most = None if show_all else FEW_LINES
     _print_lines(page.get("lines") or (), most)

@@ -12,16 +12,20 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+from temporalio.client import WorkflowHandle
+
 from domain.events import LineFact, ShortReason
 from domain.fulfillments import Package, PackageLine
 from domain.orders import Order
+from domain.plans import NodeChoice
 from domain.stages import Choice
 from integrations.node_system import CancelReplyOutcome
 from store.engine import migrate, open_engine
 from tests.workflow.early_promise import promise_one_day_early
+from tests.workflow.held_back import let_the_word_go, word_held_back
 from tests.workflow.server import development_server, time_skipping_server, world_on
 from tests.workflow.world import World, document
-from workflows.messages import Amend, PlaceHold, ReleaseHold, Resume, Vote
+from workflows.messages import Amend, ChooseNode, PlaceHold, ReleaseHold, Resume, Vote
 
 HISTORIES = Path(__file__).parent / "histories"
 TWO_LINES = [
@@ -542,6 +546,53 @@ async def unpaid_again(world: World) -> None:
     await world.result(order)
 
 
+async def _reserved_far_away(world: World) -> WorkflowHandle[Any, Any]:
+    world.prepare()
+    world.stock(dc_2__TEA=5)
+    order = await world.reserved(document())
+    world.stock(dc_1__TEA=5)
+    return order
+
+
+async def moved(world: World) -> None:
+    """A brokering run moves the plan, the order hears of it, and a unit is cancelled then."""
+    order = await _reserved_far_away(world)
+    await world.brokering()
+    await world.answer(order, "Moved by a brokering run")
+    await world.cancel(order, lines={"1": 1})
+    await world.answer(order, "1 unit cancelled")
+    await world.sent_again("W-1-1")
+    await world.result(order)
+
+
+async def moved_unheard(world: World) -> None:
+    """The release comes before word of the move, which comes late."""
+    order = await _reserved_far_away(world)
+    with word_held_back():
+        await world.brokering()
+    await world.skip(minutes=31)
+    await world.until_fulfillment("W-1-1", "acknowledged")
+    let_the_word_go(world)
+    await world.ship_and_deliver("W-1-1")
+    await world.result(order)
+
+
+async def chosen_nodes(world: World) -> None:
+    """A node is forced, another that cannot serve is refused, then all is planned freely."""
+    world.prepare()
+    world.stock(dc_1__TEA=5, dc_2__TEA=5)
+    order = await world.reserved(document())
+    for number, (choice, node) in enumerate(
+        [(NodeChoice.FORCE, "dc-2"), (NodeChoice.FORBID, "dc-2"), (None, None)], 1
+    ):
+        command = ChooseNode(request_id=f"n-{number}", choice=choice, node_id=node)
+        await order.execute_update("choose_node_and_answer", command, id=f"n-{number}")
+    only = ChooseNode(request_id="n-4", choice=NodeChoice.FORCE, node_id="store-1")
+    await order.execute_update("choose_node_and_answer", only, id="n-4")
+    await world.sent_again("W-1-1", plan=4)
+    await world.result(order)
+
+
 SCENARIOS: tuple[Scenario, ...] = (
     completed,
     split,
@@ -584,6 +635,9 @@ SCENARIOS: tuple[Scenario, ...] = (
     answered_by_update,
     answered_during_a_cancel,
     unpaid_again,
+    moved,
+    moved_unheard,
+    chosen_nodes,
 )
 
 NEED_A_REAL_SERVER = (ended_fulfillment, cancelled_in_an_outage)

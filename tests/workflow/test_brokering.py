@@ -1,41 +1,19 @@
 """Brokering runs: reserved plans are moved where all together cost less."""
 
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import pytest
 from sqlalchemy import text
 from temporalio.client import WorkflowHandle
 
 from domain.orders import Address
-from store import addresses, brokering, decisions, outbox
-from store.columns import statement
+from store import addresses, brokering, decisions
 from store.engine import reading, transaction
 from tests.integration.store.builders import used_capacity
+from tests.workflow.held_back import let_the_word_go, word_held_back
 from tests.workflow.test_replanned import NEW_HOME
 from tests.workflow.world import World, document
 from workflows.messages import ChangeAddress, PlaceHold
 from workflows.order import OrderWorkflow
-
-
-def hold_back_the_word(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Orders do not hear of moves until `let_the_word_go`."""
-    send = outbox.send
-
-    def send_later(session: Any, to: str, signal: str, payload: Any, **facts: Any) -> bool:
-        if signal == "replanned":
-            facts["now"] += timedelta(days=365)
-        return send(session, to, signal, payload, **facts)
-
-    monkeypatch.setattr(outbox, "send", send_later)
-
-
-def let_the_word_go(world: World) -> None:
-    let_go = statement(
-        "UPDATE messages SET next_at = :next_at WHERE name = 'replanned'", "messages"
-    )
-    with transaction(world.engine) as session:
-        session.execute(let_go, {"next_at": datetime.now(UTC), "name": "replanned"})
 
 
 async def reserved_far_away(
@@ -134,12 +112,12 @@ async def test_too_small_a_gain_moves_nothing(world: World) -> None:
 
 
 async def test_a_cancel_before_the_order_hears_of_the_move_frees_the_moved_units(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: World,
 ) -> None:
     # given: an order whose workflow has not heard yet that a run moved it
     order = await reserved_far_away(world)
-    hold_back_the_word(monkeypatch)
-    await world.brokering()
+    with word_held_back():
+        await world.brokering()
     assert world.page().plan_version == 1
     # when
     await world.cancel(order, "c-1", {"1": 1})
@@ -156,11 +134,11 @@ async def test_a_cancel_before_the_order_hears_of_the_move_frees_the_moved_units
 
 
 async def test_a_whole_cancel_before_the_order_hears_of_the_move_leaves_nothing(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: World,
 ) -> None:
     order = await reserved_far_away(world)
-    hold_back_the_word(monkeypatch)
-    await world.brokering()
+    with word_held_back():
+        await world.brokering()
     # when
     await world.cancel(order)
     # then
@@ -171,12 +149,12 @@ async def test_a_whole_cancel_before_the_order_hears_of_the_move_leaves_nothing(
 
 
 async def test_a_release_before_the_order_hears_of_the_move_releases_the_moved_plan(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: World,
 ) -> None:
     # given
     order = await reserved_far_away(world)
-    hold_back_the_word(monkeypatch)
-    await world.brokering()
+    with word_held_back():
+        await world.brokering()
     # when: its time comes, and only then the word of the move
     await world.skip(minutes=31)
     await world.until_fulfillment("W-1-1", "acknowledged")
@@ -197,12 +175,12 @@ def work_date_of(world: World) -> str:
 
 
 async def test_a_changed_address_before_the_order_hears_of_the_move_plans_once(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: World,
 ) -> None:
     """Its own next plan has the number that the run has used."""
     order = await reserved_far_away(world)
-    hold_back_the_word(monkeypatch)
-    await world.brokering()
+    with word_held_back():
+        await world.brokering()
     with transaction(world.engine) as session:
         address = document()["ship_groups"][0]["address"]
         new = Address.model_validate({**address, **NEW_HOME})

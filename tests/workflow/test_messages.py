@@ -221,14 +221,14 @@ async def test_a_step_that_fails_for_good_waits_for_a_person_and_goes_on(
     # given
     world.prepare()
     world.stock(dc_1__TEA=5)
-    real, broken = kernel.decide_for, [True]
+    real, broken = kernel.decide_on_chosen, [True]
 
     def decide(*args: Any, **options: Any) -> Any:
         if broken:
             raise UnknownReferenceError("no policy of that version")
         return real(*args, **options)
 
-    monkeypatch.setattr("activities.route.decide_for", decide)
+    monkeypatch.setattr("activities.route.decide_on_chosen", decide)
     order: Any = await world.submit(document())
     # when
     report = await world.until_shown(order, "attention: route")
@@ -270,7 +270,7 @@ async def test_an_order_that_is_stuck_may_be_cancelled(
     def decide(*_: Any, **__: Any) -> Any:
         raise UnknownReferenceError("no policy of that version")
 
-    monkeypatch.setattr("activities.route.decide_for", decide)
+    monkeypatch.setattr("activities.route.decide_on_chosen", decide)
     order = await world.submit(document())
     await world.until_shown(order, "attention: route")
     # when
