@@ -49,7 +49,7 @@ MEASURES = (
     Measure("cost_per_unit", "cost a unit served", "cost", "units_served", "money", MICROS),
     Measure(
         "policy_cost_per_order",
-        "as the policy prices it",
+        "by the policy's prices",
         "policy_cost",
         "shipped",
         "money",
