@@ -76,6 +76,11 @@ class Activation(Model):
     starts_at: UtcTime | None = None
     ends_at: UtcTime | None = None
 
+    @property
+    def rank(self) -> tuple[int, int]:
+        """Of several that hold, the greatest counts: of the narrowest scope, then the latest."""
+        return self.scope.parts, self.activation_id
+
     def is_for(self, whose: Whose) -> bool:
         """Whether scope and share include it, whatever the time."""
         scope = self.scope
@@ -109,14 +114,13 @@ def is_in_share(version: str, unit: str, share: int) -> bool:
     return int.from_bytes(digest[:8], "big") * _ALL < share << 64
 
 
-def reachable(activations: Iterable[Activation], now: datetime) -> list[Activation]:
-    """Of activations of one scope's orders: those that may hold from now on, first asked first.
+def reachable(ordered: Iterable[Activation], now: datetime) -> list[Activation]:
+    """Of activations of one scope's orders, greatest rank first: those that may hold from now on.
 
-    The narrowest scope comes first, then the latest. One that is on for everybody without an end
-    hides all that follow.
+    One that is on for everybody without an end hides all that follow, which are not looked at.
     """
     found = []
-    for one in sorted(activations, key=lambda x: (-x.scope.parts, -x.activation_id)):
+    for one in ordered:
         found.append(one)
         if one.share >= _ALL and one.ends_at is None and one.is_on(now):
             break
@@ -124,9 +128,9 @@ def reachable(activations: Iterable[Activation], now: datetime) -> list[Activati
 
 
 def in_force(activations: Iterable[Activation], whose: Whose, now: datetime) -> Activation | None:
-    """The activation that holds: of the narrowest scope, then the latest. None: none does."""
+    """The activation that holds: of the greatest rank. None: none does."""
     holding = (one for one in activations if one.holds(whose, now))
-    return max(holding, key=lambda one: (one.scope.parts, one.activation_id), default=None)
+    return max(holding, key=lambda one: one.rank, default=None)
 
 
 def unit_of(customer_id: str | None, order_id: str) -> str:

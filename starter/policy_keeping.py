@@ -18,6 +18,8 @@ from store.policy_alerts import Alert, Watched
 log = logging.getLogger("doms.policies")
 
 LOOK_SECONDS = 30.0
+WATCHED_ORDERS = 5_000
+"""A guardrail looks at so many, the newest: enough to tell a rate to a percent or two."""
 ROLLED_BACK = "rolled back for a guardrail"
 
 
@@ -67,7 +69,13 @@ class PolicyKeeper:
     def _check(self, one: Watched, now: datetime) -> list[Alert]:
         with reading(self._engine) as session:
             counts = policy_measures.counts(
-                session, one.kind, one.version, now, since=one.since, scope=one.scope
+                session,
+                one.kind,
+                one.version,
+                now,
+                since=one.since,
+                scope=one.scope,
+                most=WATCHED_ORDERS,
             )
         broken = breaches(one.guardrails, counts, one.minimum_orders)
         if not broken:

@@ -37,12 +37,17 @@ _END = statement(
     " ended_because = :ended_because WHERE id = :id AND deactivated_at IS NULL",
     "policy_activations",
 )
+# By rank, as the domain has it: what is hidden need not be looked at.
 _LIVE = query(
     "SELECT id, version, brand, region, order_type, channel, share, starts_at, ends_at"
     " FROM policy_activations WHERE kind = :kind AND deactivated_at IS NULL"
     " AND (brand IS NULL OR brand = :brand) AND (region IS NULL OR region = :region)"
     " AND (order_type IS NULL OR order_type = :order_type)"
-    " AND (channel IS NULL OR channel = :channel)",
+    " AND (channel IS NULL OR channel = :channel) ORDER BY"
+    " (CASE WHEN brand IS NULL THEN 0 ELSE 1 END)"
+    " + (CASE WHEN region IS NULL THEN 0 ELSE 1 END)"
+    " + (CASE WHEN order_type IS NULL THEN 0 ELSE 1 END)"
+    " + (CASE WHEN channel IS NULL THEN 0 ELSE 1 END) DESC, id DESC",
     "policy_activations",
 )
 _LIVE_OF = query(
@@ -167,8 +172,8 @@ def end(session: Session, activation_id: int, because: str, now: datetime) -> bo
 def candidates(session: Session, kind: Kind, whose: Whose, now: datetime) -> list[Activation]:
     """Every activation that may hold from now on for orders of that scope, whatever the unit."""
     scope = whose.model_dump(exclude={"unit"})
-    live = [_activation(row) for row in session.execute(_LIVE, {**scope, "kind": kind})]
-    return reachable(live, now)
+    rows = session.execute(_LIVE, {**scope, "kind": kind})
+    return reachable((_activation(row) for row in rows), now)
 
 
 def active_version(session: Session, kind: Kind, whose: Whose, now: datetime) -> str:

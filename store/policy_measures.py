@@ -11,7 +11,7 @@ from store.columns import statement
 from store.policies import Kind
 
 NEWEST_ORDERS = 20_000
-"""A measure is made of so many at most, the newest, so its cost has a bound."""
+"""A report is made of so many at most, the newest, so its cost has a bound."""
 
 _SCOPE = ("brand", "region", "order_type", "channel")
 # Of a shipment given back or cancelled nothing is left to count as one; its line stays rejected.
@@ -56,6 +56,7 @@ def counts(
     *,
     since: datetime | None = None,
     scope: Scope = Scope(),  # noqa: B008 (immutable)
+    most: int = NEWEST_ORDERS,
 ) -> PolicyCounts:
     """Counts of the newest orders pinned to a version now, received since then, in the scope.
 
@@ -69,8 +70,8 @@ def counts(
         conditions.append("received_at >= :received_at")
     mine = (
         f"mine AS (SELECT order_id, promise_at FROM orders WHERE {' AND '.join(conditions)}"  # noqa: S608 (own names)
-        f" ORDER BY received_at DESC, order_id LIMIT {NEWEST_ORDERS})"
+        f" ORDER BY received_at DESC, order_id LIMIT :most)"
     )
     sql = statement(f"WITH {', '.join((mine, *_PARTS))} {_COUNTS}", "orders")
-    row = session.execute(sql, {**asked, "promise_at_now": now}).mappings().one()
+    row = session.execute(sql, {**asked, "promise_at_now": now, "most": most}).mappings().one()
     return PolicyCounts(**{name: row[name] or 0 for name in PolicyCounts.model_fields})

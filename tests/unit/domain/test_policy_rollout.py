@@ -177,7 +177,7 @@ def test_what_an_activation_for_everybody_hides_is_not_reached() -> None:
     part = activation(5, share=10)
     narrow = activation(0, scope={"brand": "acme"}, share=10)
 
-    found = reachable([hidden, whole, later, ending, part, narrow], NOW)
+    found = reachable([narrow, part, ending, later, whole, hidden], NOW)
 
     assert [one.activation_id for one in found] == [0, 5, 4, 3, 2]
     assert reachable([], NOW) == []
@@ -204,4 +204,6 @@ def test_what_is_not_reached_never_holds_from_then_on(
     whose = WHOSE.model_copy(update={"unit": unit})
     later = NOW + timedelta(minutes=minutes)
 
-    assert in_force(live, whose, later) == in_force(reachable(live, NOW), whose, later)
+    ordered = sorted(live, key=lambda one: one.rank, reverse=True)
+
+    assert in_force(live, whose, later) == in_force(reachable(ordered, NOW), whose, later)
