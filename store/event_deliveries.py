@@ -59,12 +59,13 @@ _AGAIN = (
     " done_at = NULL WHERE subscription_id IN (SELECT s.subscription_id FROM subscriptions s"
     " WHERE s.state = 'active')"
 )
-_COUNTS = query(
-    "SELECT state, count(*) AS n FROM event_deliveries GROUP BY state", "event_deliveries"
-)
-_OLDEST = query(
-    "SELECT min(d.created_at) AS created_at FROM event_deliveries d JOIN subscriptions s"
-    " ON s.subscription_id = d.subscription_id WHERE d.state = 'waiting' AND s.state = 'active'",
+# Not what is done: that is never counted, since there may be much of it.
+_BACKLOG = query(
+    "SELECT d.state, count(*) AS n, min(d.created_at) AS created_at FROM event_deliveries d"
+    " JOIN subscriptions s ON s.subscription_id = d.subscription_id AND s.state = 'active'"
+    " WHERE d.state = 'waiting' GROUP BY d.state UNION ALL"
+    " SELECT d.state, count(*) AS n, min(d.created_at) AS created_at FROM event_deliveries d"
+    " WHERE d.state = 'dead' GROUP BY d.state",
     "event_deliveries",
 )
 _FORGET = (
@@ -113,6 +114,14 @@ class Delivery(Model):
     error: str
     created_at: UtcTime
     done_at: UtcTime | None = None
+
+
+class EventBacklog(Model):
+    """How many events wait for active subscriptions, since when, and how many were given up."""
+
+    waiting: int
+    dead: int
+    oldest: UtcTime | None
 
 
 def due(session: Session, subscription_id: str, now: datetime, limit: int) -> list[DueEvent]:
@@ -207,16 +216,15 @@ def again_all(
     return changed(session, sql, {**given, "next_at": now})
 
 
-def counts(session: Session) -> dict[str, int]:
-    """State -> number of events; every state is there."""
-    found = {row.state: row.n for row in session.execute(_COUNTS)}
-    return {state.value: found.get(state.value, 0) for state in DeliveryState}
-
-
-def oldest_waiting(session: Session) -> datetime | None:
-    """When the oldest event that still waits was made."""
-    moment: datetime | None = session.execute(_OLDEST).scalar_one()
-    return moment
+def backlog(session: Session) -> EventBacklog:
+    """What has not arrived."""
+    found = {row.state: row for row in session.execute(_BACKLOG)}
+    waiting, dead = found.get("waiting"), found.get("dead")
+    return EventBacklog(
+        waiting=waiting.n if waiting else 0,
+        dead=dead.n if dead else 0,
+        oldest=waiting.created_at if waiting else None,
+    )
 
 
 def forget(session: Session, before: datetime) -> int:

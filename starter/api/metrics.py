@@ -25,6 +25,8 @@ DELIVERY_SECONDS = Histogram(
 )
 IN_FLIGHT = Gauge("doms_dispatcher_in_flight", "Messages being delivered")
 TEMPORAL_UP = Gauge("doms_temporal_up", "1 while the dispatcher reaches Temporal")
+EVENTS = Gauge("doms_events", "Events kept for active subscriptions, by state", ["state"])
+OLDEST_EVENT = Gauge("doms_events_oldest_waiting_seconds", "Age of the oldest waiting event")
 VIEW_MEGABYTES = Gauge("doms_view_megabytes", "Memory of the availability view")
 VIEW_DIFFERENCES = Gauge(
     "doms_view_differences", "Parts of the view that were unlike the database and mended"

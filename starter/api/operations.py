@@ -10,14 +10,16 @@ from sqlalchemy.orm import Session
 
 from starter.api.context import Services, TheServices
 from starter.api.metrics import (
+    EVENTS,
     MESSAGES,
+    OLDEST_EVENT,
     OLDEST_WAITING,
     POLICY_ALERTS,
     PROMISES_WAITING,
     VIEW_DIFFERENCES,
     VIEW_MEGABYTES,
 )
-from store import backlog, network, policy_alerts
+from store import backlog, event_deliveries, network, policy_alerts
 from store.engine import reading
 
 router = APIRouter(tags=["operations"])
@@ -62,6 +64,11 @@ def _measure_backlog(session: Session, now: datetime) -> None:
         MESSAGES.labels(kept.direction, "quarantined").set(kept.quarantined)
         age = (now - kept.oldest).total_seconds() if kept.oldest else 0.0
         OLDEST_WAITING.labels(kept.direction).set(max(0.0, age))
+    events = event_deliveries.backlog(session)
+    EVENTS.labels("waiting").set(events.waiting)
+    EVENTS.labels("dead").set(events.dead)
+    waited = (now - events.oldest).total_seconds() if events.oldest else 0.0
+    OLDEST_EVENT.set(max(0.0, waited))
 
 
 def _measure_promises(services: Services) -> None:

@@ -1,5 +1,7 @@
 """Where a customer sees their order: by an address nobody can guess, with nothing personal."""
 
+import base64
+import hashlib
 from html import escape
 from typing import Any
 
@@ -39,6 +41,15 @@ _PARCEL_WORDS = {
     PackageStatus.OUT_FOR_DELIVERY: "is out for delivery",
     PackageStatus.DELIVERED: "is delivered",
 }
+_STYLE = "body{font:1.1rem/1.5 sans-serif;max-width:36rem;margin:3rem auto;padding:0 1rem}"
+_STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+_PAGE_HEADERS = {
+    "Content-Security-Policy": (
+        f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; base-uri 'none';"
+        " form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+}
 _UNSEEN = frozenset({FulfillmentStatus.REJECTED, FulfillmentStatus.CANCELLED})
 
 
@@ -54,7 +65,7 @@ def track(token: PathId, request: Request, services: TheServices) -> Response:
     headers = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
     accepted = request.headers.get("accept", "")
     if "text/html" in accepted:
-        return HTMLResponse(_html(shown), headers=headers)
+        return HTMLResponse(_html(shown), headers={**headers, **_PAGE_HEADERS})
     return JSONResponse(shown, headers=headers)
 
 
@@ -121,8 +132,7 @@ def _html(shown: dict[str, Any]) -> str:
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<meta name="robots" content="noindex"><title>Your order</title>'
-        "<style>body{font:1.1rem/1.5 sans-serif;max-width:36rem;margin:3rem auto;padding:0 1rem}"
-        "</style></head><body>"
+        f"<style>{_STYLE}</style></head><body>"
         f"<h1>{escape(shown['text'])}</h1><p>Order {escape(shown['order_id'])}</p>{day}"
         f"<h2>Items</h2><ul>{items}</ul>"
         + (f"<h2>Parcels</h2><ul>{parcels}</ul>" if parcels else "")

@@ -1,5 +1,7 @@
 """A customer follows an order by an address nobody can guess, and sees nothing personal."""
 
+import base64
+import hashlib
 import re
 from typing import Any
 from urllib.parse import urlsplit
@@ -103,6 +105,12 @@ async def test_a_browser_gets_a_page(api: httpx.AsyncClient, filled: Engine) -> 
     assert "A parcel is on its way (Parcel 1Z-1)" in answer.text
     assert "http" not in answer.text  # nothing is loaded from elsewhere
     assert "Ada" not in answer.text
+    [style] = re.findall("<style>(.*?)</style>", answer.text)
+    hashed = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert answer.headers["content-security-policy"] == (
+        f"default-src 'none'; style-src 'sha256-{hashed}'; base-uri 'none'; form-action 'none';"
+        " frame-ancestors 'none'"
+    )
 
 
 async def test_it_needs_the_token_and_no_key(filled: Engine, settings: Settings) -> None:

@@ -275,3 +275,17 @@ async def test_only_operations_subscribe_and_support_may_look(
         "intake": [403] * 7,
         "node:store-1": [403] * 7,
     }
+
+
+async def test_what_has_not_arrived_is_measured(
+    api: httpx.AsyncClient, receiver: Receiver, clock: Clock
+) -> None:
+    await subscribe(api, receiver.url)
+    await api.post("/v1/orders", json=order_document())
+    clock.pass_time(timedelta(minutes=2))
+
+    measured = (await api.get("/metrics")).text
+
+    assert 'doms_events{state="waiting"} 1.0' in measured
+    assert 'doms_events{state="dead"} 0.0' in measured
+    assert "doms_events_oldest_waiting_seconds 120.0" in measured
