@@ -136,7 +136,7 @@ def simulate(
         )
     if (orders is None) == (history is None):
         raise typer.BadParameter("say which orders: --orders FILE, or --history FROM TO")
-    from starter.simulation.inputs import Asked
+    from starter.simulation.asked import Asked
     from starter.simulation.run import Output, run_routing
 
     asked = Asked(

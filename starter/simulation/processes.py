@@ -24,7 +24,7 @@ from domain.routing_simulation import (
 )
 from domain.simulated_world import Start
 from starter.differences import money
-from starter.simulation.inputs import NamedPolicy
+from starter.simulation.named_policies import NamedPolicy
 from starter.times import utc_text
 
 _TELL_EVERY = 200

@@ -25,7 +25,9 @@ from domain.routing_simulation import Outcome, SimulatedOrder
 from domain.simulated_world import Start
 from domain.simulation_measures import Comparison, compare
 from starter.cli_common import print_json
-from starter.simulation.inputs import Asked, Inputs, NamedPolicy, read_inputs
+from starter.simulation.asked import Asked
+from starter.simulation.inputs import Inputs, read_inputs
+from starter.simulation.named_policies import NamedPolicy
 from starter.simulation.plot import draw
 from starter.simulation.processes import run_policies
 from starter.simulation.shown import measures_json, print_answer

@@ -14,7 +14,7 @@ from domain.routing_simulation import SimulatedOrder
 from domain.simulated_world import Start
 from starter.cli import main
 from starter.simulation import processes
-from starter.simulation.inputs import NamedPolicy
+from starter.simulation.named_policies import NamedPolicy
 from starter.simulation.processes import run_policies
 from tests.unit.domain.builders import MONDAY, line, node, request
 
@@ -149,7 +149,7 @@ def test_the_tables_show_values_differences_and_nodes(
     assert "4 orders, money in USD (95 % interval)" in shown
     assert "Difference from nearest, order by order (95 % interval)" in shown
     assert "Shipments by node (use of its busiest day)" in shown
-    assert "units missing at first under nearest: 1 no stock" in shown
+    assert "units missing at first under nearest: 1 no node has it" in shown
 
 
 def test_stock_may_come_from_a_file(
