@@ -8,8 +8,11 @@ from tests.e2e.system import Doms, running
 @pytest.fixture(scope="package")
 def whole_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doms]:
     """Server, store, simulators, worker and API, started once for all tests here."""
-    with running(tmp_path_factory.mktemp("whole-stack")) as (doms, _):
-        yield doms
+    with pytest.MonkeyPatch.context() as patch:
+        # Subscribers of order events are servers of the tests.
+        patch.setenv("DOMS_EVENTS_PRIVATE_NETWORKS", "127.0.0.0/8")
+        with running(tmp_path_factory.mktemp("whole-stack")) as (doms, _):
+            yield doms
 
 
 @pytest.fixture
