@@ -128,9 +128,9 @@ def decide_batch_on(
             level = ServiceLevel.STANDARD
             if plan.task.group.method is not Method.PICKUP:
                 level = plan.task.group.service_level
-            option = _option_plan(level, [plan], taken)
             rules = rules_for(policy, request, facts.products)
-            decisions.append(_decision(request, own, policy, rules, [option], option))
+            option = _option_plan(level, rules, [plan], taken)
+            decisions.append(_decision(request, own, policy, [option], option))
     return Batch(tuple(decisions), together.cost, together.bound)
 
 
@@ -175,6 +175,15 @@ class _OptionPlan:
     groups: list[GroupPlan]
     taken: Taken
     in_time: bool
+    rules: Rules
+
+
+class _Asked(NamedTuple):
+    """What is asked at the order's own levels, and the rules for that."""
+
+    rules: Rules
+    groups: Groups
+    known: Known
 
 
 def _decide(
@@ -189,32 +198,62 @@ def _decide(
     )
     known: Known = {}
     plans_asked = _plan_groups(request, facts, rules.policy, taken, groups, None, known)
-    asked = _option_plan(asked_level, *plans_asked)
+    asked = _option_plan(asked_level, rules, *plans_asked)
     plans = [asked]
     ships = any(group.method is not Method.PICKUP for group, _ in groups)
     if request.purpose in OFFERS and ships:
         for level in _LEVELS:
             if level is not asked_level:
-                found = _plan_whole_groups(
-                    request, facts, rules.policy, taken, groups, level, known
-                )
+                own = _Asked(rules, groups, known)
+                found = _offered(request, facts, policy, taken, level, own)
                 if found is not None:
-                    plans.append(_option_plan(level, *found))
+                    plans.append(found)
         plans.sort(key=lambda x: _LEVELS.index(x.option.service_level))
         plans = _really_faster(plans, asked)
     chosen = _choose(plans, asked)
     taken.stock, taken.capacity = chosen.taken.stock, chosen.taken.capacity
-    return _decision(request, facts, policy, rules, plans, chosen)
+    return _decision(request, facts, policy, plans, chosen)
+
+
+def _offered(
+    request: DecisionRequest,
+    facts: KernelFacts,
+    policy: RoutingPolicy,
+    taken: Taken,
+    level: ServiceLevel,
+    asked: _Asked,
+) -> _OptionPlan | None:
+    """The order as it would be routed at that level, by the strategy that it would fall under.
+
+    None when it lacks units.
+    """
+    rules, groups, known = asked
+    if policy.strategies:
+        rules = rules_for(policy, _at_level(request, level), facts.products)
+        if rules.policy is not asked.rules.policy:
+            groups, known = _demands(request, facts, rules.policy), {}
+    found = _plan_whole_groups(request, facts, rules.policy, taken, groups, level, known)
+    return None if found is None else _option_plan(level, rules, *found)
+
+
+def _at_level(request: DecisionRequest, level: ServiceLevel) -> DecisionRequest:
+    groups = tuple(
+        group
+        if group.method is Method.PICKUP
+        else group.model_copy(update={"service_level": level})
+        for group in request.groups
+    )
+    return request.model_copy(update={"groups": groups})
 
 
 def _decision(
     request: DecisionRequest,
     facts: KernelFacts,
     policy: RoutingPolicy,
-    rules: Rules,
     plans: list[_OptionPlan],
     chosen: _OptionPlan,
 ) -> Decision:
+    rules = chosen.rules
     scores = scores_of(chosen.groups)
     return Decision.model_construct(
         request_id=request.request_id,
@@ -329,7 +368,9 @@ def _plan_whole_groups(
     return plans, taken
 
 
-def _option_plan(label: ServiceLevel, plans: list[GroupPlan], taken: Taken) -> _OptionPlan:
+def _option_plan(
+    label: ServiceLevel, rules: Rules, plans: list[GroupPlan], taken: Taken
+) -> _OptionPlan:
     option = option_of(label, plans)
     in_time = not option.missing and all(
         deliver_at_of(shipment) <= plan.task.due
@@ -337,7 +378,7 @@ def _option_plan(label: ServiceLevel, plans: list[GroupPlan], taken: Taken) -> _
         if plan.task.due is not None
         for shipment in plan.shipments
     )
-    return _OptionPlan(option, plans, taken, in_time)
+    return _OptionPlan(option, plans, taken, in_time, rules)
 
 
 def take(plan: GroupPlan, taken: Taken) -> None:

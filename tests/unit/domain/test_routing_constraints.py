@@ -5,13 +5,14 @@ import pytest
 
 from domain.catalogue import KitComponent, Product
 from domain.network import NodeKind
-from domain.orders import Method
+from domain.orders import Method, ServiceLevel
 from domain.routing import group as group_planner
 from domain.routing.decision import Decision, InboundSupply, Snapshot, StockFact
 from domain.routing.explain import explain
 from domain.routing.policy import RoutingPolicy
 from domain.routing.solve import decide, decide_batch
 from tests.unit.domain.builders import (
+    EXPRESS,
     at,
     group,
     line,
@@ -20,6 +21,7 @@ from tests.unit.domain.builders import (
     policy,
     request,
     sent,
+    service,
     snapshot,
 )
 
@@ -414,3 +416,39 @@ def test_in_a_large_order_a_small_shipments_lines_go_to_another_that_has_them() 
     assert all(len(x.assignments) > 1 for x in plan_of(decision).shipments) or (
         len(plan_of(decision).shipments) == 1
     )
+
+
+def test_another_level_is_offered_by_the_strategy_that_it_would_fall_under() -> None:
+    """So that what is promised for it is what is routed when it is ordered."""
+    nodes = (
+        node("N1", services=("ground", "air")),
+        node("N2", cost_per_order=Decimal(9), services=("ground", "air")),
+    )
+    store = node("S", NodeKind.STORE, offers_pickup=True)
+    facts = snapshot(
+        (*nodes, store), {"A": {"N1": 2, "N2": 2, "S": 2}}, services=(service(), EXPRESS)
+    )
+    rules = policy(
+        strategies=[
+            {
+                "name": "fast",
+                "when": {"service_levels": ["express"]},
+                "filters": {"excluded_nodes": ["N1"]},
+            }
+        ]
+    )
+    collected = group("2", method=Method.PICKUP, node_id="S", destination=None)
+    lines = (line("1", "A"), line("2", "A", ship_group="2"))
+    groups = (group(), collected)
+    express = (group(service_level=ServiceLevel.EXPRESS), collected)
+
+    offered = decide(request(*lines, groups=groups, purpose="checkout"), facts, rules)
+    ordered = decide(request(*lines, groups=express), facts, rules)
+
+    assert offered.strategy == "default"
+    assert [[x.node_id for x in option.shipments] for option in offered.options] == [
+        ["N1", "S"],
+        ["N2", "S"],
+    ]
+    assert ordered.strategy == "fast"
+    assert plan_of(ordered) == offered.options[1]
