@@ -70,7 +70,7 @@ def site_costs(
     per_km = clipped(micros(policy.distance_cost_per_km))
     late = clipped(micros(policy.lateness_cost_per_day))
     day = clipped(micros(policy.criteria.delivery_cost_per_day))
-    order, unit = _node_costs(network, policy.criteria, nodes)
+    order, unit = node_costs(network, policy.criteria, nodes)
     kind = by_kind[network.node.kind[nodes]]
     heaviest = sum(atom.grams for atom in task.demand.atoms) / 1_000
     carrier = (
@@ -93,7 +93,7 @@ def site_costs(
     return order + kind + per_km * km + shipment, unit
 
 
-def _node_costs(
+def node_costs(
     network: NetworkFacts, criteria: Criteria, nodes: NDArray[np.int64]
 ) -> tuple[Ints, Ints]:
     """What the node itself asks for an order and for a unit, with its scores and labor."""

@@ -181,6 +181,8 @@ class PlannedShipment(Model):
     """Latest release that still meets `ship_at`."""
     cost_micros: int
     distance_km: int = 0
+    cost_parts: dict[str, int] = Field(default={}, exclude_if=lambda value: not value)
+    """Micros by part (cost_parts.py), where the policy is more than flat."""
 
 
 class Missing(Model):

@@ -55,8 +55,16 @@ def _about(shipment: PlannedShipment) -> str:
     return (
         f"{shipment.node_id} sends {lines} {way}, {shipment.distance_km} km, "
         f"out {shipment.ship_at:%Y-%m-%d %H:%M} and there by "
-        f"{shipment.deliver_at:%Y-%m-%d %H:%M} UTC, for {_amount(shipment.cost_micros)}."
+        f"{shipment.deliver_at:%Y-%m-%d %H:%M} UTC, for {_amount(shipment.cost_micros)}"
+        f"{_about_parts(shipment)}."
     )
+
+
+def _about_parts(shipment: PlannedShipment) -> str:
+    """What the cost is made of, the dearest part first."""
+    parts = sorted(shipment.cost_parts.items(), key=lambda part: (-part[1], part[0]))
+    told = ", ".join(f"{name} {_amount(amount)}" for name, amount in parts)
+    return f" ({told})" if told else ""
 
 
 def _about_missing(plan: Option, request: DecisionRequest, after: str) -> list[str]:

@@ -62,15 +62,11 @@ class GroupPricer:
 
         Stock is looked at for all atoms together.
         """
-        demand, sites = self.demand, self.candidates.sites
         have = self.candidates.have[row]
-        units = grams = begin = 0
+        units, grams, begin = self.size_of(row, load)
         needed: dict[int, int] = {}
         for number, quantity in load.items():
-            atom = demand.atoms[number]
-            units += quantity
-            grams += atom.grams * quantity // atom.units
-            begin = max(begin, int(sites.classes[row, number]))
+            atom = self.demand.atoms[number]
             for sku, need in atom.needs:
                 needed[sku] = needed.get(sku, 0) + need * quantity // atom.units
         if any(have[sku] < need for sku, need in needed.items()):
@@ -78,6 +74,16 @@ class GroupPricer:
         found = self.price_of(row, units, grams, begin)
         extra = self.units_price(row, load)
         return found if found is None or not extra else found._replace(cost=found.cost + extra)
+
+    def size_of(self, row: int, load: Load) -> tuple[int, int, int]:
+        """Units, grams, and the moment (class) from which the row can work on all of it."""
+        units = grams = begin = 0
+        for number, quantity in load.items():
+            atom = self.demand.atoms[number]
+            units += quantity
+            grams += atom.grams * quantity // atom.units
+            begin = max(begin, int(self.candidates.sites.classes[row, number]))
+        return units, grams, begin
 
     def units_price(self, row: int, load: Load) -> int:
         """What the units themselves cost at the row's node; of a part of an atom, its share."""

@@ -22,6 +22,9 @@ DEFAULT = "default"
 """The strategy that a policy's own fields make: for orders of no other."""
 
 
+_NO_FILTERS, _NO_CRITERIA, _NO_CONSTRAINTS = Filters(), Criteria(), Constraints()
+
+
 def _unless(default: Any) -> Any:
     """A field that a document has only where it says more: older versions keep their content."""
     return Field(default=default, exclude_if=lambda value: value == default)
@@ -63,10 +66,10 @@ class RoutingPolicy(Model):
     """Distance taken when a place has no coordinates and both lie in one region."""
     assumed_km_same_country: Annotated[int, Field(ge=0)] = 1_500
     assumed_km_abroad: Annotated[int, Field(ge=0)] = 8_000
-    filters: Filters = _unless(Filters())
+    filters: Filters = _unless(_NO_FILTERS)
     """Here and below: of orders that no strategy is for, and of strategies without that section."""
-    criteria: Criteria = _unless(Criteria())
-    constraints: Constraints = _unless(Constraints())
+    criteria: Criteria = _unless(_NO_CRITERIA)
+    constraints: Constraints = _unless(_NO_CONSTRAINTS)
     objective: Objective = _unless(("cost",))
     after: After = _unless(())
     strategies: tuple[Strategy, ...] = _unless(())
@@ -90,9 +93,9 @@ class RoutingPolicy(Model):
             not self.strategies
             and not self.after
             and self.objective == ("cost",)
-            and self.filters == Filters()
-            and self.criteria == Criteria()
-            and self.constraints == Constraints()
+            and self.filters == _NO_FILTERS
+            and self.criteria == _NO_CRITERIA
+            and self.constraints == _NO_CONSTRAINTS
         )
 
     @property

@@ -11,6 +11,7 @@ import numpy as np
 
 from domain.catalogue import KitComponent, SupplyMode
 from domain.orders import Method, ServiceLevel
+from domain.routing.cost_parts import cost_parts
 from domain.routing.decision import Assignment, NodeScore, Option, PlannedShipment
 from domain.routing.facts import Ints
 from domain.routing.filters import barred_text
@@ -99,6 +100,7 @@ def planned(plan: GroupPlan, shipment: Shipment) -> PlannedShipment:
         order_by=(ship_at if order_by is None else order_by) - _lead(plan, shipment),
         cost_micros=shipment.price.cost,
         distance_km=int(candidates.sites.km[row]),
+        cost_parts={} if task.policy.is_flat else cost_parts(task, shipment),
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from domain.catalogue import Product
 from domain.routing.decision import DecisionRequest
 from domain.routing.policy import DEFAULT, RoutingPolicy
-from domain.routing.strategy import Constraints, Criteria, Filters, Strategy
+from domain.routing.strategy import Strategy
 
 _MOST_KNOWN = 64
 _known: dict[tuple[int, str], tuple[RoutingPolicy, "Rules"]] = {}
@@ -62,6 +62,3 @@ def _rules(policy: RoutingPolicy, strategy: Strategy | None) -> Rules:
     groups = tuple(x for x in policy.sourced_from if x.group_id in rules.sourcing_groups)
     name = DEFAULT if strategy is None else strategy.name
     return Rules(name, rules.model_copy(update={"sourced_from": groups}))
-
-
-NO_FILTERS, NO_CRITERIA, NO_CONSTRAINTS = Filters(), Criteria(), Constraints()

@@ -6,8 +6,9 @@ import pytest
 from domain.catalogue import KitComponent, Product
 from domain.errors import FinalError
 from domain.network import Node, NodeKind, Place
-from domain.orders import ServiceLevel
+from domain.orders import Method, ServiceLevel
 from domain.routing.decision import CapacityLeft, Decision, InboundSupply, Snapshot, StockFact
+from domain.routing.explain import explain
 from domain.routing.facts import facts_of, snapshot_id, snapshot_of
 from domain.routing.policy import RoutingPolicy
 from domain.routing.solve import decide, decide_batch
@@ -384,3 +385,54 @@ def test_what_is_worked_out_for_a_network_is_not_worked_out_again() -> None:
     first, second = (decide(request(line("1", "A")), facts, rules) for _ in range(2))
 
     assert first == second
+
+
+def test_a_shipment_tells_what_its_cost_is_made_of() -> None:
+    capacity = (CapacityLeft(node_id="N1", work_date="2026-03-02", units=500, orders=9),)
+    facts = snapshot(
+        (node("N1", NodeKind.STORE, place=Place(latitude=41.0, longitude=-75.0, country="US")),),
+        {"A": {"N1": 9}},
+        capacity=capacity,
+        services=(service(per_kg=Decimal(2), per_km=Decimal("0.01")),),
+        products={"A": Product(sku="A", weight_grams=500, unit_cost=Decimal(3))},
+    )
+    rules = policy(
+        kind_cost={"store": "0.70"},
+        distance_cost_per_km="0.001",
+        lateness_cost_per_day="2",
+        criteria={
+            "delivery_cost_per_day": "1",
+            "workload": {"cost": "4"},
+            "goods_cost_weight": "0.5",
+        },
+    )
+    asked = request(line("1", "A", 2), groups=(group(deliver_by=at(20, day=3)),))
+
+    decision = decide(asked, facts, rules)
+
+    shipment = plan_of(decision).shipments[0]
+    assert shipment.cost_parts == {
+        "carrier": 4_000_000 + 1_110_000 + 2_000_000,
+        "node": 2_000_000,
+        "shipment": 2_200_000,
+        "distance": 111_000,
+        "lateness": 2_000_000,
+        "delivery": 3_000_000,
+        "units": 3_000_000,
+        "workload": 2_000_000,
+    }
+    assert sum(shipment.cost_parts.values()) == shipment.cost_micros
+    assert "for 21.42 (carrier 7.11, delivery 3.00, units 3.00, shipment 2.20," in explain(
+        decision, asked
+    )
+
+
+def test_what_is_collected_has_no_carrier_in_its_cost() -> None:
+    store = node("N1", NodeKind.STORE, offers_pickup=True)
+    asked = request(
+        line("1", "A"), groups=(group(method=Method.PICKUP, node_id="N1", destination=None),)
+    )
+
+    plan = plan_of(decide(asked, snapshot((store,), {"A": {"N1": 1}}), policy(after=["split"])))
+
+    assert plan.shipments[0].cost_parts == {"node": 1_500_000, "shipment": 1_500_000}

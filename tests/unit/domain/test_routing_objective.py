@@ -239,6 +239,10 @@ def test_the_plan_is_the_best_by_the_measures_in_their_order(case: Case) -> None
     assert decided(case, plan) == best(case)
     assert decision.is_proven
     assert plan.cost_micros == sum(x.cost_micros for x in plan.shipments)
+    for shipment in plan.shipments:
+        # A flat policy tells no parts.
+        assert sum(shipment.cost_parts.values()) in {shipment.cost_micros, 0}
+        assert "workload" not in shipment.cost_parts
 
 
 @settings(max_examples=60, deadline=None)
