@@ -36,7 +36,7 @@ router = APIRouter(prefix="/subscriptions", tags=["events"])
 
 _SECRET_BYTES = 32
 _SHORTEST_SECRET, _LONGEST_SECRET = 24, 64
-_VARIABLE = re.compile(r"DOMS_EVENTS_SECRET[A-Z0-9_]{0,64}")
+_VARIABLE = re.compile(r"EVENTS_SECRET[A-Z0-9_]{0,64}")
 _KEPT_HOURS = 24
 
 Url = Annotated[str, StringConstraints(max_length=2_000, strip_whitespace=True, min_length=1)]
@@ -48,7 +48,7 @@ class SecretBody(Model):
     secret: str | None = None
     """`whsec_` and 24 to 64 bytes in base64."""
     secret_env: str | None = None
-    """The variable of the API's process that holds it; its name begins DOMS_EVENTS_SECRET."""
+    """The variable of the API's process that holds it; its name begins EVENTS_SECRET."""
 
     @field_validator("secret")
     @classmethod
@@ -68,7 +68,7 @@ class SecretBody(Model):
     @classmethod
     def _is_our_variable(cls, value: str | None) -> str | None:
         if value is not None and not _VARIABLE.fullmatch(value):
-            raise ValueError("must begin DOMS_EVENTS_SECRET, in capitals, digits and _")
+            raise ValueError("must begin EVENTS_SECRET, in capitals, digits and _")
         return value
 
     @model_validator(mode="after")

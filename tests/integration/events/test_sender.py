@@ -107,18 +107,15 @@ def test_while_a_secret_changes_both_sign(
 def test_a_secret_may_stay_in_the_environment(
     engine: Engine, receiver: Receiver, clock: Clock
 ) -> None:
-    subscribe(engine, receiver.url, Secret(variable="DOMS_EVENTS_SECRET_A"))
+    subscribe(engine, receiver.url, Secret(variable="EVENTS_SECRET_A"))
     accept(engine, "W-1")
 
     assert EventSender(engine, {}, LOOPBACK, clock).tell_due() == 0
 
     assert receiver.got == []
-    assert (
-        deliveries(engine)[0].error
-        == "set the variable DOMS_EVENTS_SECRET_A, which signs its events"
-    )
+    assert deliveries(engine)[0].error == "set the variable EVENTS_SECRET_A, which signs its events"
     clock.pass_time(timedelta(minutes=1))
-    assert EventSender(engine, {"DOMS_EVENTS_SECRET_A": OTHER}, LOOPBACK, clock).tell_due() == 1
+    assert EventSender(engine, {"EVENTS_SECRET_A": OTHER}, LOOPBACK, clock).tell_due() == 1
     assert receiver.got[0].is_signed_with(OTHER)
 
 

@@ -78,11 +78,11 @@ async def test_a_given_secret_is_not_shown_again_and_one_in_the_environment_is_n
     api: httpx.AsyncClient,
 ) -> None:
     given = await subscribe(api, secret=SECRET)
-    named = await subscribe(api, secret_env="DOMS_EVENTS_SECRET_SHOP")
+    named = await subscribe(api, secret_env="EVENTS_SECRET_SHOP")
 
     assert "secret" not in given
     assert "secret" not in named
-    assert named["signed_with"] == [{"from": "DOMS_EVENTS_SECRET_SHOP", "until": None}]
+    assert named["signed_with"] == [{"from": "EVENTS_SECRET_SHOP", "until": None}]
     assert SECRET not in (await api.get("/v1/subscriptions")).text
 
 
@@ -96,9 +96,9 @@ async def test_a_given_secret_is_not_shown_again_and_one_in_the_environment_is_n
         ({"url": ADDRESS, "event_types": ["ord*"]}, "event_types", "no event is 'ord*'"),
         ({"url": ADDRESS, "event_types": []}, "event_types", ""),
         ({"url": ADDRESS, "secret": "whsec_short"}, "secret", "24 to 64 random bytes"),
-        ({"url": ADDRESS, "secret_env": "PATH"}, "secret_env", "DOMS_EVENTS_SECRET"),
+        ({"url": ADDRESS, "secret_env": "PATH"}, "secret_env", "EVENTS_SECRET"),
         (
-            {"url": ADDRESS, "secret": SECRET, "secret_env": "DOMS_EVENTS_SECRET_A"},
+            {"url": ADDRESS, "secret": SECRET, "secret_env": "EVENTS_SECRET_A"},
             "",
             "not both",
         ),

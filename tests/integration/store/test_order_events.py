@@ -444,7 +444,7 @@ def test_a_removed_subscription_is_gone_with_its_secret(engine: Engine) -> None:
 
 def test_an_old_secret_signs_beside_the_new_one_until_its_time(engine: Engine) -> None:
     subscription = subscribe(engine)
-    new = Secret(variable="DOMS_EVENTS_SECRET_SHOP")
+    new = Secret(variable="EVENTS_SECRET_SHOP")
     with transaction(engine) as session:
         subscriptions.change_secret(session, subscription, new, keep_until=at(60), now=NOW)
 
