@@ -92,6 +92,10 @@ class Activation(Model):
             and is_in_share(self.version, whose.unit, self.share)
         )
 
+    def is_whole(self, now: datetime) -> bool:
+        """Whether it is on now, for every order of its scope."""
+        return self.share >= _ALL and self.is_on(now)
+
     def is_on(self, now: datetime) -> bool:
         """Whether it has started and not ended."""
         has_started = self.starts_at is None or self.starts_at <= now
@@ -122,7 +126,7 @@ def reachable(ordered: Iterable[Activation], now: datetime) -> list[Activation]:
     found = []
     for one in ordered:
         found.append(one)
-        if one.share >= _ALL and one.ends_at is None and one.is_on(now):
+        if one.ends_at is None and one.is_whole(now):
             break
     return found
 

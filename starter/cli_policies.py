@@ -5,7 +5,16 @@ from typing import Annotated, Any
 
 import typer
 
-from starter.cli_common import JsonOption, UrlOption, connect, print_json, say, show, table
+from starter.cli_common import (
+    JsonOption,
+    UrlOption,
+    connect,
+    moment,
+    print_json,
+    say,
+    show,
+    table,
+)
 
 policy = typer.Typer(no_args_is_help=True, help="Routing and process policies.")
 decision = typer.Typer(no_args_is_help=True, help="Recorded decisions.")
@@ -178,6 +187,8 @@ def _print_withdrawal(answer: dict[str, Any]) -> None:
     table(("order", "goes by"), ((one["order_id"], one["version"]) for one in answer["repinned"]))
     if answer["kept"]:
         say(f"nothing else is active for these, which keep it: {', '.join(answer['kept'])}")
+    for scope in answer.get("uncovered", ()):
+        say(f"warning: not every order has a policy now ({_scope(scope)}): activate one")
 
 
 @policy.command("report")
@@ -297,7 +308,7 @@ def _print_policies(answer: dict[str, Any]) -> None:
                 row["published_at"],
                 _active_for(row) if row["activated_at"] else "nothing",
                 row.get("starts_at") or row["activated_at"],
-                row["deactivated_at"] or row.get("ends_at"),
+                _until(row),
                 [f"{one['guardrail']} ({one['value']})" for one in row.get("alerts", ())],
             )
             for row in rows
@@ -305,6 +316,13 @@ def _print_policies(answer: dict[str, Any]) -> None:
     )
     if not rows:
         say("no policy is published")
+
+
+def _until(row: dict[str, Any]) -> str:
+    if row["deactivated_at"] is None:
+        return moment(row.get("ends_at") or "")
+    because = row.get("ended_because")
+    return moment(row["deactivated_at"]) + (f" ({because})" if because else "")
 
 
 def _active_for(row: dict[str, Any]) -> str:

@@ -82,12 +82,28 @@ class PolicyKeeper:
             return []
         with transaction(self._engine) as session:
             raised = policy_alerts.raise_alerts(session, one.activation_id, broken, now)
-            if one.rolls_back:
-                pins.end_activation(session, one.version, one.activation_id, ROLLED_BACK, now)
+        POLICY_ALERTS_RAISED.inc(len(raised))
         for alert in raised:
-            POLICY_ALERTS_RAISED.inc()
-            what = " and was rolled back" if one.rolls_back else ""
-            log.error(
-                "policy %s broke %s with %s%s", one.version, alert.guardrail, alert.value, what
-            )
+            log.error("policy %s broke %s with %s", one.version, alert.guardrail, alert.value)
+        if one.rolls_back:
+            self._roll_back(one, now)
         return raised
+
+    def _roll_back(self, one: Watched, now: datetime) -> None:
+        try:
+            self._end_where_another_holds(one, now)
+        except _NothingBeforeItError:
+            log.warning("policy %s stays: no other is active for all its orders", one.version)
+        else:
+            log.warning("policy %s was rolled back", one.version)
+
+    def _end_where_another_holds(self, one: Watched, now: datetime) -> None:
+        """End it, unless orders would be left without a policy: those could not be taken in."""
+        with transaction(self._engine) as session:
+            done = pins.end_activation(session, one.version, one.activation_id, ROLLED_BACK, now)
+            if done.uncovered:
+                raise _NothingBeforeItError
+
+
+class _NothingBeforeItError(Exception):
+    """There is no policy to go back to."""

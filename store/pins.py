@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from domain.errors import UnknownReferenceError
 from domain.plans import TimelineEntry
-from domain.policy_rollout import Activation, Whose, in_force, unit_of
+from domain.policy_rollout import Activation, Scope, Whose, in_force, unit_of
 from domain.stages import Stage
 from domain.values import Model
 from store import policies, timeline
@@ -70,6 +70,8 @@ class Withdrawal(Model):
     """Ids of the activations."""
     repinned: tuple[Repinned, ...] = ()
     kept: tuple[str, ...] = ()
+    uncovered: tuple[Scope, ...] = ()
+    """Scopes in which some orders have no policy now, so that they are not taken in."""
 
 
 def pinned(session: Session, order_id: str, kind: Kind, carried: str) -> str:
@@ -86,20 +88,21 @@ def withdraw(session: Session, version: str, now: datetime) -> Withdrawal:
 
     Each order's story tells of it. Raises UnknownReferenceError when the version was not active.
     """
-    live = [one.activation_id for one in _live(session, version)]
-    return _end(session, version, live, "deactivated", now)
+    return _end(session, version, _live(session, version), "deactivated", now)
 
 
 def roll_back(session: Session, version: str, now: datetime) -> Withdrawal:
     """End the latest activation of a version, so that the one before holds, as `withdraw` does."""
-    return _end(session, version, [_live(session, version)[-1].activation_id], "rolled back", now)
+    return _end(session, version, _live(session, version)[-1:], "rolled back", now)
 
 
 def end_activation(
     session: Session, version: str, activation_id: int, because: str, now: datetime
 ) -> Withdrawal:
     """End one activation of a version, as `withdraw` does; once ended, it does nothing."""
-    return _end(session, version, [activation_id], because, now)
+    live = policies.live_activations(session, version)
+    meant = [one for one in live if one.activation_id == activation_id]
+    return _end(session, version, meant, because, now)
 
 
 def _live(session: Session, version: str) -> list[Activation]:
@@ -111,13 +114,25 @@ def _live(session: Session, version: str) -> list[Activation]:
 
 
 def _end(
-    session: Session, version: str, activation_ids: list[int], because: str, now: datetime
+    session: Session, version: str, activations: list[Activation], because: str, now: datetime
 ) -> Withdrawal:
-    ended = [one for one in activation_ids if policies.end(session, one, because, now)]
+    ended = [x for x in activations if policies.end(session, x.activation_id, because, now)]
     if not ended:
         return Withdrawal()
     repinned, kept = _repin(session, version, because, now)
-    return Withdrawal(ended=tuple(ended), repinned=repinned, kept=kept)
+    kind = _kind_of(session, version)
+    scopes = dict.fromkeys(one.scope for one in ended)
+    return Withdrawal(
+        ended=tuple(one.activation_id for one in ended),
+        repinned=repinned,
+        kept=kept,
+        uncovered=tuple(x for x in scopes if not policies.is_covered(session, kind, x, now)),
+    )
+
+
+def _kind_of(session: Session, version: str) -> Kind:
+    found, _ = policies.load_policy(session, version)
+    return "routing" if found == "routing" else "process"
 
 
 def settle(session: Session, now: datetime) -> tuple[Repinned, ...]:
@@ -140,8 +155,7 @@ def _repin(
     Those pinned, and the ids of those for which nothing else is active. `promised`: also orders
     that came with a promise.
     """
-    found, _ = policies.load_policy(session, version)
-    kind: Kind = "routing" if found == "routing" else "process"
+    kind = _kind_of(session, version)
     remaining = policies.live_activations(session, version)
     rows = session.execute(_PINNED[kind], {"stages": list(UNRELEASED), f"{kind}_policy": version})
     successors = _Successors(session, kind, now)

@@ -176,6 +176,12 @@ def candidates(session: Session, kind: Kind, whose: Whose, now: datetime) -> lis
     return reachable((_activation(row) for row in rows), now)
 
 
+def is_covered(session: Session, kind: Kind, scope: Scope, now: datetime) -> bool:
+    """Whether every order of that scope has a policy in force now."""
+    parts = {name: value or "" for name, value in scope.model_dump().items()}
+    return any(one.is_whole(now) for one in candidates(session, kind, Whose(**parts), now))
+
+
 def active_version(session: Session, kind: Kind, whose: Whose, now: datetime) -> str:
     """The version in force: the narrowest scope, then the latest, of those that hold now.
 

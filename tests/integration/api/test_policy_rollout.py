@@ -386,6 +386,34 @@ async def test_a_guardrail_that_rolls_back_ends_its_activation_alone(
     assert len(row["alerts"]) == 1
 
 
+async def test_a_broken_guardrail_leaves_no_order_without_a_policy(
+    api: httpx.AsyncClient, filled: Engine, clock: Clock
+) -> None:
+    await submit(api, "W-0")
+    before = pinned(filled, "W-0")
+    trial = await publish(api, "trial")
+    limits = {"guardrails": ["split_rate<=0.25"], "minimum_orders": 1, "rolls_back": True}
+    await start(api, trial, **limits)
+    await submit(api, "W-1")
+    await submit(api, "W-2")
+    ship(filled, "W-1", "released", "released")
+    ended = (await api.post(f"/v1/policies/{before}/deactivate")).json()
+    assert ended["uncovered"] == []
+    keeper = PolicyKeeper(filled, clock)
+
+    [alert] = keeper.check_guardrails()
+    assert keeper.check_guardrails() == []
+
+    assert alert.guardrail == "split_rate<=0.25"
+    [row] = await activations_of(api, trial)
+    assert row["deactivated_at"] is None
+    assert pinned(filled, "W-2") == trial
+    assert (await api.get("/v1/orders/W-2")).json()["timeline"] == []
+    nothing = {"brand": None, "region": None, "order_type": None, "channel": None}
+    answer = (await api.post(f"/v1/policies/{trial}/rollback")).json()
+    assert (answer["uncovered"], answer["kept"]) == ([nothing], ["W-0", "W-1", "W-2"])
+
+
 async def test_an_activation_not_begun_is_not_watched(
     api: httpx.AsyncClient, filled: Engine, clock: Clock
 ) -> None:

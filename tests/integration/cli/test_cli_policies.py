@@ -86,6 +86,7 @@ def test_a_version_is_rolled_back_by_one_command_and_its_orders_named(
         "still_active": still_active,
         "repinned": [{"order_id": "W-1", "version": "routing-1"}],
         "kept": [],
+        "uncovered": [{"brand": "acme", "region": None}],
     }
     api.post("/v1/policies/routing-2/rollback").respond(json=answer)
 
@@ -93,7 +94,8 @@ def test_a_version_is_rolled_back_by_one_command_and_its_orders_named(
 
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == told
-    assert lines[-1].split() == ["W-1", "routing-1"]
+    assert lines[2].split() == ["W-1", "routing-1"]
+    assert lines[3] == ("warning: not every order has a policy now (brand acme): activate one")
 
 
 def test_a_versions_orders_are_reported_on(
@@ -146,11 +148,13 @@ def test_the_list_shows_shares_times_and_broken_guardrails(
         "ends_at": "2026-06-01T00:00:00Z",
         "alerts": [{"guardrail": "split_rate<=0.25", "value": "0.5000"}],
     }
-    api.get("/v1/policies").respond(json={"policies": [row]})
+    ended = {**row, "deactivated_at": "2026-05-07T00:00:00Z", "ended_because": "rolled back"}
+    api.get("/v1/policies").respond(json={"policies": [row, ended]})
 
     assert main(["policy", "list"]) == 0
 
-    shown = capsys.readouterr().out.splitlines()[-1]
+    *_, shown, over = capsys.readouterr().out.splitlines()
+    assert "2026-05-07T00:00:00Z (rolled back)" in over
     assert "brand acme, 10 % of the customers" in shown
     assert "2026-05-05T00:00:00Z" in shown
     assert "2026-06-01T00:00:00Z" in shown

@@ -169,6 +169,12 @@ def test_a_draw_stays_as_it_was_when_first_released() -> None:
     assert drawn == ["C-1", "C-2", "C-3"]
 
 
+def test_an_activation_is_whole_when_it_is_on_for_every_order_of_its_scope() -> None:
+    assert activation().is_whole(NOW)
+    assert not activation(share=99).is_whole(NOW)
+    assert not activation(starts_at=NOW + timedelta(hours=1)).is_whole(NOW)
+
+
 def test_what_an_activation_for_everybody_hides_is_not_reached() -> None:
     hidden = activation(1)
     whole = activation(2)
