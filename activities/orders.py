@@ -8,8 +8,9 @@ from temporalio import activity
 from activities.context import Context
 from activities.recording import OrderRecord, write_order
 from domain.approvals import levels_of
+from domain.automation import AutomationRule, rules_for
 from domain.orders import Order, OrderType
-from domain.planning import group_facts
+from domain.planning import group_facts, to_base
 from domain.plans import LineFacts, OrderFacts
 from domain.process_policy import ApprovalRule, ProcessPolicy
 from domain.values import DerivedId, Id, Model
@@ -52,6 +53,7 @@ def load_facts(session: Session, order: Order, policy: ProcessPolicy) -> OrderFa
         backorder_last_resort=policy.backorder_last_resort,
         reroute_attempts=policy.reroute_attempts,
         hold_stock_during_approval=policy.hold_stock_during_approval,
+        automation=_automation(session, order, policy) if policy.automation else (),
     )
 
 
@@ -67,6 +69,19 @@ def _chain(session: Session, order: Order, policy: ProcessPolicy) -> tuple[Appro
         base=base,
         rates=rates,
         open_terms=orders.open_terms(session, account, order.order_id) if account else Decimal(0),
+    )
+
+
+def _automation(
+    session: Session, order: Order, policy: ProcessPolicy
+) -> tuple[AutomationRule, ...]:
+    base, rates = network.base_currency(session), network.exchange_rates(session)
+    products = network.products(session, sorted({line.sku for line in order.lines}))
+    return rules_for(
+        order,
+        policy.automation,
+        total_base=to_base(order.total, order.currency, base, rates),
+        categories=frozenset(product.category for product in products.values()),
     )
 
 

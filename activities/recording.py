@@ -5,10 +5,11 @@ from datetime import datetime
 from sqlalchemy.orm import Session
 from temporalio import activity
 
+from domain.automation import NOTICE
 from domain.events import FulfillmentProgress
 from domain.plans import FulfillmentView, OrderView, TimelineEntry
 from domain.values import Id, Model, UtcTime
-from store import fulfillments, holds, order_recording, outbox, timeline
+from store import fulfillments, holds, order_events, order_recording, outbox, timeline
 
 
 class OrderRecord(Model):
@@ -52,7 +53,10 @@ def now(record: OrderRecord | FulfillmentRecord | None = None) -> datetime:
 def write_order(session: Session, record: OrderRecord) -> None:
     """Write the order's view if it is newer, and the new lines of its story."""
     if record.view is not None:
-        order_recording.record_order(session, record.view, now(record))
+        is_newer = order_recording.record_order(session, record.view, now(record))
+        notices = [entry.text for entry in record.timeline if entry.kind == NOTICE]
+        if is_newer and notices:
+            order_events.tell_notices(session, record.order_id, notices, now(record))
         if record.view.closed:
             # What its cart held and it never reserved.
             holds.free_bound(session, record.order_id, now=now(record))

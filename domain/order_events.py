@@ -23,6 +23,7 @@ VOCABULARY: Mapping[str, str] = {
     "order.lines_cancelled": "units will not be sent",
     "order.attention": "a person is asked to choose",
     "order.attention_over": "what a person was asked is settled",
+    "order.notice": "a rule of its process policy has something to tell",
     "order.completed": "nothing is open, and something was delivered",
     "order.cancelled": "nothing is open, and nothing was delivered",
     "order.rejected": "it was not approved",

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable
 from enum import StrEnum
 
+from domain.automation import AutomationRule
 from domain.events import LineProgress
 from domain.fulfillments import FulfillmentStatus, Package
 from domain.network import ConnectionClass
@@ -54,6 +55,8 @@ class OrderFacts(Model):
     backorder_last_resort: LastResort = LastResort.CANCEL
     reroute_attempts: Count = 5
     hold_stock_during_approval: bool = False
+    automation: tuple[AutomationRule, ...] = ()
+    """The policy's rules whose conditions this order meets."""
     moved_groups: tuple[Id, ...] = ()
     """Ship groups that this version sends elsewhere, or by another way, than the one before."""
 

@@ -7,6 +7,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
+from domain.automation import AutomationRule
 from domain.orders import OrderType
 from domain.values import Count, Id, Model, PositiveMoney, Text
 
@@ -98,5 +99,15 @@ class ProcessPolicy(Model):
     timings: Timings = Timings()
     reroute_attempts: Count = 5
     backorder_last_resort: LastResort = LastResort.CANCEL
+    automation: tuple[AutomationRule, ...] = ()
+    """What happens by itself when something happens to an order; each rule once an order."""
     credit_limits: dict[Id, PositiveMoney] = Field(default_factory=dict)
     """Account -> credit limit in the base currency."""
+
+    @model_validator(mode="after")
+    def _rules_have_names_of_their_own(self) -> Self:
+        names = [rule.name for rule in self.automation]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"automation: two rules are called '{twice[0]}': rename one")
+        return self

@@ -131,6 +131,14 @@ def tell_order(session: Session, before: OrderBefore, view: OrderView, now: date
     )
 
 
+def tell_notices(session: Session, order_id: str, texts: Sequence[str], now: datetime) -> None:
+    """Keep an event for everything that rules have to tell of an order."""
+    row = session.execute(_ORDER, {"order_id": order_id}).mappings().one_or_none()
+    if row is not None:
+        about = {**_order(dict(row)), "stage": row["stage"]}
+        _tell(session, dict(row), [("order.notice", {**about, "text": x}) for x in texts], now)
+
+
 def _order_data(fact: Fact, view: OrderView, skus: Mapping[str, str]) -> dict[str, Any]:
     if "units" in fact.data:
         units = fact.data["units"].items()

@@ -21,6 +21,7 @@ from workflows.messages import (
     Vote,
 )
 from workflows.order_approval import Approval
+from workflows.order_automation import Automation
 from workflows.order_commands import Command, Commands, no_hold
 from workflows.order_core import OrderCore
 from workflows.order_details import order_details
@@ -46,6 +47,7 @@ class OrderWorkflow:
         self._fulfillments = Fulfillments(self._core)
         self._planning = Planning(self._core, self._fulfillments)
         self._commands = Commands(self._core, self._planning, self._approval)
+        self._automation = Automation(self._core, self._commands)
 
     @workflow.run
     async def run(self, _: OrderInput) -> OrderResult:
@@ -60,6 +62,7 @@ class OrderWorkflow:
             self._fulfillments.take_reports,
             self._commands.obey,
             self._commands.expire_holds,
+            self._automation.act,
             self._approval.count,
             self._fulfillments.take_failure,
             self._approval.watch,

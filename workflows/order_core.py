@@ -197,9 +197,9 @@ class OrderCore(Reactor):
     def show(self) -> None:
         """Set the page's details and, where they changed, the search attributes."""
         if self.behavior >= LATE_IS_A_RISK:
-            self.state.at_risk = (self.state.at_risk and self._has_unplaced_units) or self._is_late
+            self.state.at_risk = (self.state.at_risk and self._has_unplaced_units) or self.is_late
         elif self.behavior >= RISK_PASSES and self.state.at_risk:
-            self.state.at_risk = self._has_unplaced_units or self._is_late
+            self.state.at_risk = self._has_unplaced_units or self.is_late
         # Of an order of 1,000 lines this is the costly part: once for all that is shown.
         quantities = self.state.book.all_quantities()
         details = order_details(self.state, self.attention, self.deadlines(), quantities)
@@ -257,7 +257,7 @@ class OrderCore(Reactor):
         return bool(book.units(Bucket.OPEN) or book.units(Bucket.BACKORDERED))
 
     @property
-    def _is_late(self) -> bool:
+    def is_late(self) -> bool:
         """Whether units are planned to come later than promised."""
         state = self.state
         dates: list[datetime | None] = [

@@ -82,6 +82,8 @@ class OrderState(_Mutable):
     parks: int = 0
     questions: dict[str, Attention] = Field(default_factory=dict)
     """Step -> what a person is asked while everything else goes on."""
+    automated: list[str] = Field(default_factory=list)
+    """Names of the automation rules that have acted."""
     overrides: list[NodeOverride] = Field(default_factory=list)
     """What people said of nodes, oldest first."""
 

@@ -532,6 +532,26 @@ async def answered_during_a_cancel(world: World) -> None:
     await world.result(order)
 
 
+async def automated(world: World) -> None:
+    """Rules of the policy tell something, hold the order for an hour, and ask a person to look."""
+    rules = [
+        {"name": "greet", "on": "accepted", "do": "notify"},
+        {"name": "wait", "on": "reserved", "do": "hold", "expires_after": "PT1H"},
+        {"name": "vip", "on": "reserved", "do": "attention"},
+    ]
+    world.prepare(process={"automation": rules})
+    world.stock(dc_1__TEA=5)
+    order = await world.submit(document())
+    report = await world.until_shown(order, "attention: rule-vip")
+    assert report.view.attention is not None
+    await world.choose(order, report.view.attention.park_id, "skip")
+    await world.until_shown(order, "hold: automation")
+    await world.skip(minutes=61)
+    await world.until_fulfillment("W-1-1", "acknowledged")
+    await world.ship_and_deliver("W-1-1")
+    await world.result(order)
+
+
 async def unpaid_again(world: World) -> None:
     """A new version's payment is pending: held until it is paid."""
     world.prepare()
@@ -635,6 +655,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     answered_by_update,
     answered_during_a_cancel,
     unpaid_again,
+    automated,
     moved,
     moved_unheard,
     chosen_nodes,
