@@ -228,7 +228,8 @@ def move_together(session: Session, run_id: str, group: Sequence[Move], now: dat
     """
     ordered = sorted(group, key=lambda move: move.order_id)
     asks = [move.ask(now) for move in ordered]
-    swap_plans(session, asks, [move.standing.places for move in ordered])
+    if not swap_plans(session, asks, [move.standing.places for move in ordered]):
+        return
     decisions.save_packed(session, [move.decision for move in ordered])
     session.execute(_NOTE_MOVE, [_row(run_id, move, now) for move in ordered])
     for move in ordered:

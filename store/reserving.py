@@ -213,8 +213,8 @@ def reserve_plans(session: Session, asks: Sequence[Ask]) -> list[str | ShortageE
     return [outcomes[ask.key] for ask in asks]
 
 
-def swap_plans(session: Session, asks: Sequence[Ask], held: Sequence[Held]) -> None:
-    """Put each plan in the place of what it replaces, all of them or none; once by the first key.
+def swap_plans(session: Session, asks: Sequence[Ask], held: Sequence[Held]) -> bool:
+    """Put each plan in the place of what it replaces, all of them or none; False for a repeat.
 
     What all give up is there for all of them, so two orders may take each other's units. `held`:
     for each ask the units that what it replaces still reserves, by (node, line). Raises
@@ -223,12 +223,12 @@ def swap_plans(session: Session, asks: Sequence[Ask], held: Sequence[Held]) -> N
     """
     wishes, answered = _begin(session, asks)
     if answered:
-        return
+        return False
     for wish, expected in zip(wishes, held, strict=True):
         if wish.given_up != expected:
             raise ConflictError(f"order '{wish.ask.order_id}' was released or changed meanwhile")
-    if wishes:
-        _Taking(session, wishes).swap()
+    _Taking(session, wishes).swap()
+    return True
 
 
 def _begin(

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from sqlalchemy import text
 from temporalio.client import WorkflowHandle
 
@@ -195,4 +196,41 @@ async def test_a_changed_address_before_the_order_hears_of_the_move_plans_once(
     await world.ship_and_deliver("W-1-1")
     assert await world.result(order) == ("completed", 2, 0)
     assert world.sellable() == {"dc-1": 5, "dc-2": 3}
+    world.nothing_is_astray()
+
+
+async def test_a_run_whose_worker_dies_between_two_moves_makes_each_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given: two orders to move, and a worker that is gone after the first, its answer lost
+    world.prepare()
+    world.stock(dc_2__TEA=5)
+    for order_id in ("W-1", "W-2"):
+        await world.reserved(document(order_id))
+    world.stock(dc_1__TEA=5)
+    move, calls = brokering.move_together, []
+
+    def dies_once(*asked: Any) -> None:
+        calls.append(asked)
+        if len(calls) == 2:
+            raise OSError("killed")
+        move(*asked)
+
+    monkeypatch.setattr(brokering, "move_together", dies_once)
+    world.loses_answers = True
+    # when
+    run = await world.brokering()
+    world.loses_answers = False
+    # then
+    assert (run.moved, len(calls)) == (2, 3)
+    assert world.sellable() == {"dc-1": 1, "dc-2": 5}
+    for order_id in ("W-1", "W-2"):
+        await world.until(lambda x=order_id: world.page(x).plan_version == 2, "it knows")  # type: ignore[misc]
+        told = [x for x in world.story(order_id) if x.startswith("Moved by a brokering run")]
+        assert len(told) == 1
+    await world.skip(minutes=31)
+    for order_id in ("W-1", "W-2"):
+        await world.until_fulfillment(f"{order_id}-1", "acknowledged")
+        await world.ship_and_deliver(f"{order_id}-1")
+    await world.until(lambda: world.page("W-2").closed and world.page("W-1").closed, "all end")
     world.nothing_is_astray()
