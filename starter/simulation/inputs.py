@@ -1,8 +1,9 @@
 """What a simulation runs on: orders, each as the kernel is asked for it, and all they meet."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,7 +30,7 @@ from starter.simulation.beginning import start_of
 from starter.simulation.named_policies import NamedPolicy, policies_of
 from starter.simulation.sources import Source, add_olist, from_files, from_store
 from store.engine import reading
-from store.stock_history import orders_placed
+from store.stock_history import PlacedOrder, orders_placed
 
 
 class LeftOut(NamedTuple):
@@ -64,24 +65,24 @@ def read_inputs(settings: Settings, asked: Asked) -> Inputs:
 
 def _inputs(asked: Asked, source: Source, engine: Engine | None) -> Inputs:
     named = policies_of(asked.policies, source.network.groups, engine)
-    left_out: list[LeftOut] = []
     notes: list[str] = []
-    promised: dict[str, datetime] = {}
     if asked.history is not None and engine is not None:
-        orders = _placed(engine, asked, promised)
-        products = source.products({line.sku for order in orders for line in order.lines})
+        with reading(engine) as session:
+            placed = islice(orders_placed(session, *asked.history), asked.limit)
+            reader = _Reader(source)
+            simulated = reader.simulated(reader.placed(placed))
     else:
         documents = load(_orders_file(asked), asked.form, asked.limit)
         if isinstance(documents, OlistData):
             add_olist(source, documents, asked, notes)
-        orders, products = _from_documents(documents, source, left_out)
-    simulated = _simulated(orders, source, promised, left_out)
+        reader = _Reader(source)
+        simulated = reader.simulated(reader.normal(documents))
     if not simulated:
-        why = f": {left_out[0].where}: {left_out[0].why}" if left_out else ""
+        why = f": {reader.left_out[0].where}: {reader.left_out[0].why}" if reader.left_out else ""
         raise FinalError(f"there is no order to simulate{why}")
-    start = start_of(asked, source, products, engine, notes)
+    start = start_of(asked, source, reader.products, engine, notes)
     until = simulated[-1].request.now if asked.history is None else asked.history[1]
-    return Inputs(start, simulated, named, until, left_out, notes)
+    return Inputs(start, simulated, named, until, reader.left_out, notes)
 
 
 def _orders_file(asked: Asked) -> Path:
@@ -90,73 +91,70 @@ def _orders_file(asked: Asked) -> Path:
     return asked.orders
 
 
-def _placed(engine: Engine, asked: Asked, promised: dict[str, datetime]) -> list[Order]:
-    assert asked.history is not None  # noqa: S101 (only called for a history)
-    orders: list[Order] = []
-    with reading(engine) as session:
-        for one in orders_placed(session, *asked.history):
-            if len(orders) == asked.limit:
-                break
-            orders.append(one.order)
-            if one.promised is not None:
-                promised[one.order.order_id] = one.promised
-    return orders
+class _Reader:
+    """Reads orders one by one: whole documents are large, and only requests are kept."""
 
+    def __init__(self, source: Source) -> None:
+        self.products: dict[str, Product] = {}
+        """Those that the orders read so far name."""
+        self.left_out: list[LeftOut] = []
+        self._source = source
 
-def _from_documents(
-    documents: Iterable[LoadedOrder], source: Source, left_out: list[LeftOut]
-) -> tuple[list[Order], dict[str, Product]]:
-    """Orders as intake would keep them: checked, in base units, without kits."""
-    nodes: Mapping[str, Node] = {node.node_id: node for node in source.network.nodes}
-    products: dict[str, Product] = {}
-    orders: list[Order] = []
-    seen: set[str] = set()
-    for loaded in documents:
-        where = f"line {loaded.line_number}"
-        if loaded.document is None:
-            left_out.append(LeftOut(where, loaded.error or "no order"))
-            continue
-        try:
-            order = check_order(loaded.document)
-            fresh = {line.sku for line in order.lines if line.sku not in products}
-            products |= source.products(fresh)
-            order = normalise(order, products, nodes)
-        except InvalidDocumentError as error:
-            first = error.errors[0]
-            left_out.append(LeftOut(where, f"{first.path}: {first.message}".removeprefix(": ")))
-            continue
-        if order.order_id in seen:
-            left_out.append(LeftOut(where, f"order '{order.order_id}' stands on an earlier line"))
-            continue
-        seen.add(order.order_id)
-        orders.append(order)
-    return orders, products
+    def placed(self, orders: Iterable[PlacedOrder]) -> Iterator[PlacedOrder]:
+        """The database's own orders, which are as intake keeps them."""
+        for one in orders:
+            self._know(one.order)
+            yield one
 
+    def normal(self, documents: Iterable[LoadedOrder]) -> Iterator[PlacedOrder]:
+        """Orders as intake would keep them: checked, in base units, without kits."""
+        nodes: Mapping[str, Node] = {node.node_id: node for node in self._source.network.nodes}
+        seen: set[str] = set()
+        for loaded in documents:
+            where = f"line {loaded.line_number}"
+            if loaded.document is None:
+                self.left_out.append(LeftOut(where, loaded.error or "no order"))
+                continue
+            try:
+                order = check_order(loaded.document)
+                self._know(order)
+                order = normalise(order, self.products, nodes)
+            except InvalidDocumentError as error:
+                first = error.errors[0]
+                why = f"{first.path}: {first.message}".removeprefix(": ")
+                self.left_out.append(LeftOut(where, why))
+                continue
+            if order.order_id in seen:
+                why = f"order '{order.order_id}' stands on an earlier line"
+                self.left_out.append(LeftOut(where, why))
+                continue
+            seen.add(order.order_id)
+            yield PlacedOrder(order, None)
 
-def _simulated(
-    orders: Iterable[Order],
-    source: Source,
-    promised: Mapping[str, datetime],
-    left_out: list[LeftOut],
-) -> list[SimulatedOrder]:
-    base, rates = source.network.base_currency, source.rates
-    found: list[SimulatedOrder] = []
-    for order in orders:
-        committed = order.committed.deliver_by if order.committed else None
-        wanted = Wanted(
-            request_id=order.order_id,
-            purpose=Purpose.ROUTE,
-            units={line.line_id: line.quantity for line in order.lines},
-            promised_deliver_by=committed or promised.get(order.order_id),
-        )
-        try:
-            request = decision_request(order, wanted, order.placed_at, base, rates)
-            revenue = tuple(_revenue(line, order.currency, base, rates) for line in order.lines)
-        except NoRateError as error:
-            left_out.append(LeftOut(f"order '{order.order_id}'", str(error)))
-            continue
-        found.append(SimulatedOrder(request, revenue))
-    return sorted(found, key=lambda x: (x.request.now, x.request.request_id))
+    def simulated(self, orders: Iterable[PlacedOrder]) -> list[SimulatedOrder]:
+        """The orders as requests, in the order of their times."""
+        base, rates = self._source.network.base_currency, self._source.rates
+        found: list[SimulatedOrder] = []
+        for order, promised in orders:
+            committed = order.committed.deliver_by if order.committed else None
+            wanted = Wanted(
+                request_id=order.order_id,
+                purpose=Purpose.ROUTE,
+                units={line.line_id: line.quantity for line in order.lines},
+                promised_deliver_by=committed or promised,
+            )
+            try:
+                request = decision_request(order, wanted, order.placed_at, base, rates)
+                revenue = tuple(_revenue(x, order.currency, base, rates) for x in order.lines)
+            except NoRateError as error:
+                self.left_out.append(LeftOut(f"order '{order.order_id}'", str(error)))
+                continue
+            found.append(SimulatedOrder(request, revenue))
+        return sorted(found, key=lambda x: (x.request.now, x.request.request_id))
+
+    def _know(self, order: Order) -> None:
+        fresh = {line.sku for line in order.lines if line.sku not in self.products}
+        self.products |= self._source.products(fresh)
 
 
 def _revenue(line: OrderLine, currency: str, base: str, rates: Mapping[str, str]) -> int:

@@ -189,11 +189,11 @@ def test_an_order_that_cannot_be_read_is_left_out_and_named(
     found = answer(capsys, "--orders", path, "--sample", "--policy", "nearest")
 
     assert found["orders"] == 1
-    assert [x["where"] for x in found["left_out"]] == ["line 2", "line 3", "line 5", "order 'W-3'"]
+    assert [x["where"] for x in found["left_out"]] == ["line 2", "line 3", "order 'W-3'", "line 5"]
     assert found["left_out"][0]["why"] == "lines.0.sku: no product 'UNICORN'"
     assert found["left_out"][1]["why"] == "order 'W-1' stands on an earlier line"
-    assert "broken JSON" in found["left_out"][2]["why"]
-    assert "no exchange rate from XTS to USD" in found["left_out"][3]["why"]
+    assert "no exchange rate from XTS to USD" in found["left_out"][2]["why"]
+    assert "broken JSON" in found["left_out"][3]["why"]
 
 
 @pytest.mark.parametrize(
