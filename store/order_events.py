@@ -26,20 +26,23 @@ from store import subscriptions
 from store.columns import query, statement
 from store.order_lines import order_lines
 
-_LISTENED_TO = "EXISTS (SELECT 1 FROM subscriptions s WHERE s.state = 'active')"
+# Asked at every step of every order: a third of the cost of the queries that follow it.
+_LISTENED_TO = query(
+    "SELECT 1 AS is_heard FROM subscriptions WHERE state = 'active' LIMIT 1", "subscriptions"
+)
 _ORDER_FACTS = (
     "o.order_id, o.source, o.external_id, o.version, o.order_type, o.channel, o.brand, o.promise_at"
 )
 _ORDER = query(
     f"SELECT {_ORDER_FACTS}, o.stage, o.holds, o.attention, o.closed FROM orders o"  # noqa: S608 (own names)
-    f" WHERE o.order_id = :order_id AND {_LISTENED_TO}",
+    " WHERE o.order_id = :order_id",
     "orders",
 )
 # The order's own facts stand under its columns' names; those of the fulfillment have aliases.
 _FULFILLMENT = query(
     f"SELECT {_ORDER_FACTS}, f.order_id AS of_order, f.status AS stage, f.attention, f.node_id,"  # noqa: S608 (own names)
     " f.method, f.ship_group FROM fulfillments f LEFT JOIN orders o ON o.order_id = f.order_id"
-    f" WHERE f.fulfillment_id = :fulfillment_id AND {_LISTENED_TO}",
+    " WHERE f.fulfillment_id = :fulfillment_id",
     "orders",
     "fulfillments",
 )
@@ -79,20 +82,27 @@ class FulfillmentBefore(NamedTuple):
     seen: FulfillmentSeen
 
 
+def _is_listened_to(session: Session) -> bool:
+    return session.execute(_LISTENED_TO).first() is not None
+
+
 def accepted(session: Session, order: Order, event_type: str, now: datetime) -> None:
     """An order's document was taken in: the first, or a later version."""
-    row = session.execute(_ORDER, {"order_id": order.order_id}).mappings().one_or_none()
-    if row is not None:
-        lines = [
-            {"line_id": line.line_id, "sku": line.sku, "quantity": line.quantity}
-            for line in order.lines
-        ]
-        about = {**_order(dict(row)), "stage": row["stage"], "lines": lines}
-        _tell(session, dict(row), [(event_type, about)], now)
+    if not _is_listened_to(session):
+        return
+    row = session.execute(_ORDER, {"order_id": order.order_id}).mappings().one()
+    lines = [
+        {"line_id": line.line_id, "sku": line.sku, "quantity": line.quantity}
+        for line in order.lines
+    ]
+    about = {**_order(dict(row)), "stage": row["stage"], "lines": lines}
+    _tell(session, dict(row), [(event_type, about)], now)
 
 
 def order_before(session: Session, order_id: str) -> OrderBefore | None:
-    """What is known of an order before it changes; None when nobody listens."""
+    """What is known of an order before it changes; None when nobody listens, or of no order."""
+    if not _is_listened_to(session):
+        return None
     row = session.execute(_ORDER, {"order_id": order_id}).mappings().one_or_none()
     if row is None:
         return None
@@ -161,6 +171,8 @@ def _order_data(fact: Fact, view: OrderView, skus: Mapping[str, str]) -> dict[st
 
 def fulfillment_before(session: Session, fulfillment_id: str) -> FulfillmentBefore | None:
     """What is known of a fulfillment before it changes; None when nobody listens."""
+    if not _is_listened_to(session):
+        return None
     place = {"fulfillment_id": fulfillment_id}
     row = session.execute(_FULFILLMENT, place).mappings().one_or_none()
     if row is None:
