@@ -12,9 +12,10 @@ from sqlalchemy import Engine
 from config.settings import Settings
 from domain.catalogue import Product
 from domain.errors import FinalError
+from domain.money import NoRateError, to_base
 from domain.network import Node
 from domain.orders import Order, OrderLine
-from domain.planning import NoRateError, Wanted, decision_request, to_base
+from domain.planning import Wanted, decision_request
 from domain.routing.decision import Purpose
 from domain.routing_simulation import SimulatedOrder
 from domain.simulated_world import Start
@@ -69,13 +70,13 @@ def _inputs(asked: Asked, source: Source, engine: Engine | None) -> Inputs:
     if asked.history is not None and engine is not None:
         with reading(engine) as session:
             placed = islice(orders_placed(session, *asked.history), asked.limit)
-            reader = _Reader(source)
+            reader = OrderReader(source)
             simulated = reader.simulated(reader.placed(placed))
     else:
         documents = load(_orders_file(asked), asked.form, asked.limit)
         if isinstance(documents, OlistData):
             add_olist(source, documents, asked, notes)
-        reader = _Reader(source)
+        reader = OrderReader(source)
         simulated = reader.simulated(reader.normal(documents))
     if not simulated:
         why = f": {reader.left_out[0].where}: {reader.left_out[0].why}" if reader.left_out else ""
@@ -91,10 +92,11 @@ def _orders_file(asked: Asked) -> Path:
     return asked.orders
 
 
-class _Reader:
+class OrderReader:
     """Reads orders one by one: whole documents are large, and only requests are kept."""
 
     def __init__(self, source: Source) -> None:
+        """Against that network and catalogue."""
         self.products: dict[str, Product] = {}
         """Those that the orders read so far name."""
         self.left_out: list[LeftOut] = []
