@@ -44,8 +44,18 @@ def differences(before: Any, after: Any, path: str = "") -> list[Difference]:
 
 
 def whole_policy(kind: str, document: Mapping[str, Any]) -> dict[str, Any]:
-    """A policy with its defaults filled in and its approvals by level, so fields compare."""
-    policy = _MODELS[kind].model_validate(document).model_dump(mode="json")
+    """A policy with its defaults filled in, its approvals by level and its strategies by name.
+
+    So fields compare, whatever was left out or moved.
+    """
+    read = _MODELS[kind].model_validate(document)
+    policy = read.model_dump(mode="json")
+    if isinstance(read, RoutingPolicy):
+        for name in ("filters", "criteria", "constraints"):
+            policy[name] = getattr(read, name).model_dump(mode="json")
+        policy["objective"], policy["after"] = list(read.objective), policy.get("after", [])
+        policy["strategy_order"] = [strategy.name for strategy in read.strategies]
+        policy["strategies"] = {one["name"]: one for one in policy.get("strategies", [])}
     if "approvals" in policy:
         policy["approvals"] = {str(rule["level"]): rule for rule in policy["approvals"]}
     return policy
@@ -68,6 +78,9 @@ def plan_facts(decision: Decision) -> dict[str, Any]:
         for one in shipment.assignments:
             units[one.line_id] = units.get(one.line_id, 0) + one.quantity
         facts[place] = ", ".join(f"{count} of line {line}" for line, count in units.items())
+    if decision.strategy:
+        facts["strategy"] = decision.strategy
+        facts["relaxed"], facts["after"] = list(decision.relaxed), decision.after
     for missing in plan.missing:
         facts[f"missing of line {missing.line_id}"] = missing.quantity
     return facts
