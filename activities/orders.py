@@ -10,7 +10,7 @@ from activities.recording import OrderRecord, write_order
 from domain.approvals import levels_of
 from domain.automation import AutomationRule, rules_for
 from domain.orders import Order, OrderType
-from domain.planning import group_facts, to_base
+from domain.planning import group_facts
 from domain.plans import LineFacts, OrderFacts
 from domain.process_policy import ApprovalRule, ProcessPolicy
 from domain.values import DerivedId, Id, Model
@@ -80,8 +80,9 @@ def _automation(
     return rules_for(
         order,
         policy.automation,
-        total_base=to_base(order.total, order.currency, base, rates),
-        categories=frozenset(product.category for product in products.values()),
+        products=products,
+        base=base,
+        rates=rates,
     )
 
 

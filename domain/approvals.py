@@ -5,8 +5,8 @@ from decimal import Decimal
 from enum import StrEnum
 
 from domain.catalogue import Product
+from domain.money import to_base
 from domain.orders import Order, OrderType
-from domain.planning import to_base
 from domain.process_policy import ApprovalCondition, ApprovalRule, ProcessPolicy
 from domain.values import Model
 

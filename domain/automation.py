@@ -1,6 +1,6 @@
 """Automation rules of a process policy: when something happens to an order, do that."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 from decimal import Decimal
 from enum import StrEnum
@@ -8,6 +8,8 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from domain.catalogue import Product
+from domain.money import to_base
 from domain.orders import Order
 from domain.values import Id, Model, PositiveMoney, Text
 
@@ -66,7 +68,7 @@ class AutomationRule(Model):
     """On an event, for the orders its condition holds for, one action; once an order."""
 
     name: Id = Field(max_length=40)
-    on: OrderEvent
+    event: OrderEvent
     when: OrderCondition = OrderCondition()
     do: Action
     text: Text = ""
@@ -93,14 +95,20 @@ def rules_for(
     order: Order,
     rules: Collection[AutomationRule],
     *,
-    total_base: Decimal,
-    categories: Collection[str],
+    products: Mapping[str, Product],
+    base: str,
+    rates: Mapping[str, str],
 ) -> tuple[AutomationRule, ...]:
     """The rules whose condition the order meets, in the policy's order.
 
-    `total_base`: the order's total in the base currency; `categories`: of its products.
+    `products` by SKU; `rates` are units of the base currency for one of each other. Raises
+    NoRateError.
     """
-    return tuple(rule for rule in rules if _meets(order, rule.when, total_base, categories))
+    if not rules:
+        return ()
+    total = to_base(order.total, order.currency, base, rates)
+    categories = {products[line.sku].category for line in order.lines if line.sku in products}
+    return tuple(rule for rule in rules if _meets(order, rule.when, total, categories))
 
 
 def _meets(

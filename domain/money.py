@@ -1,10 +1,14 @@
-"""Currencies and countries: ISO 4217 and ISO 3166 codes as pycountry lists them."""
+"""Currencies and countries: ISO 4217 and ISO 3166 codes as pycountry lists them; exchange."""
 
+from collections.abc import Mapping
+from decimal import Decimal
 from functools import cache
 from typing import Annotated
 
 import pycountry
 from pydantic import AfterValidator
+
+from domain.errors import FinalError
 
 # ISO 4217 lists the minor unit of each currency; pycountry does not carry it. All others have 2.
 _MINOR_UNITS = {
@@ -64,3 +68,16 @@ def _check_country(code: str) -> str:
 
 CurrencyCode = Annotated[str, AfterValidator(_check_currency)]
 CountryCode = Annotated[str, AfterValidator(_check_country)]
+
+
+class NoRateError(FinalError):
+    """An amount's currency has no exchange rate to the base currency."""
+
+
+def to_base(amount: Decimal, currency: str, base: str, rates: Mapping[str, str]) -> Decimal:
+    """The amount in the base currency. Raises NoRateError when no rate is configured."""
+    if currency == base:
+        return amount
+    if currency not in rates:
+        raise NoRateError(f"no exchange rate from {currency} to {base}: add one to the network")
+    return amount * Decimal(rates[currency])

@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from decimal import Decimal
 
 from pydantic import Field
 
-from domain.errors import FinalError
 from domain.geo import haversine_km
+from domain.money import to_base
 from domain.network import CarrierService, Connection, ConnectionClass, Node, Place
 from domain.orders import Address, Order, ShipGroup
 from domain.plans import GroupFacts, Plan, PlanLine, PlannedFulfillment, PlanShortage
@@ -22,19 +21,6 @@ from domain.routing.decision import (
     Snapshot,
 )
 from domain.values import MICROS, Model
-
-
-class NoRateError(FinalError):
-    """An amount's currency has no exchange rate to the base currency."""
-
-
-def to_base(amount: Decimal, currency: str, base: str, rates: Mapping[str, str]) -> Decimal:
-    """The amount in the base currency. Raises NoRateError when no rate is configured."""
-    if currency == base:
-        return amount
-    if currency not in rates:
-        raise NoRateError(f"no exchange rate from {currency} to {base}: add one to the network")
-    return amount * Decimal(rates[currency])
 
 
 def place_of(address: Address) -> Place:

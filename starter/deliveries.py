@@ -19,9 +19,10 @@ from domain.counting import counted
 from domain.errors import UnknownReferenceError
 from domain.events import CarrierEvent, CarrierStatus, NodeEvent, NodeEventType
 from domain.fulfillments import ON_THE_WAY
+from domain.money import NoRateError, to_base
 from domain.network import Connection, ConnectionClass
 from domain.orders import Order
-from domain.planning import NoRateError, group_facts, to_base
+from domain.planning import group_facts
 from domain.plans import TimelineEntry
 from domain.policy_rollout import whose_order
 from domain.process_policy import Timings

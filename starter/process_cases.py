@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from config.reading import ConfigError
 from domain.approvals import levels_of
+from domain.automation import AutomationRule, rules_for
 from domain.errors import DomsError
 from domain.orders import Order, PaymentStatus
 from domain.process_policy import ApprovalRule, LastResort, ProcessPolicy, Timings
@@ -29,6 +30,8 @@ class ExpectedHandling(Model):
     reroute_attempts: Count | None = None
     backorder: LastResort | None = None
     """What happens to units that are not supplied within `timings.backorder`."""
+    automation: tuple[Id, ...] | None = None
+    """The automation rules that are for this order, in the policy's order; `[]`: none is."""
     timings: dict[Id, timedelta] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -63,18 +66,16 @@ def process_outcomes(cases: ProcessCases, world: World, policy: ProcessPolicy) -
 
 def _outcome(case: ProcessCase, world: World, policy: ProcessPolicy) -> Outcome:
     order = order_of(case.name, _filled_in(case, policy), case.at, world)
+    products = {line.sku: world.products[line.sku] for line in order.lines}
+    base, rates = world.network.base_currency, world.rates
     try:
         levels = levels_of(
-            order,
-            policy,
-            products={line.sku: world.products[line.sku] for line in order.lines},
-            base=world.network.base_currency,
-            rates=world.rates,
-            open_terms=case.open_terms,
+            order, policy, products=products, base=base, rates=rates, open_terms=case.open_terms
         )
+        rules = rules_for(order, policy.automation, products=products, base=base, rates=rates)
     except DomsError as error:
         raise ConfigError(f"{world.where}: case '{case.name}': {error}") from error
-    return Outcome(case.name, tuple(_wrong(case.expect, order, levels, policy)))
+    return Outcome(case.name, tuple(_wrong(case.expect, order, levels, rules, policy)))
 
 
 def _filled_in(case: ProcessCase, policy: ProcessPolicy) -> dict[str, Any]:
@@ -88,10 +89,12 @@ def _wrong(
     expect: ExpectedHandling,
     order: Order,
     levels: tuple[ApprovalRule, ...],
+    rules: tuple[AutomationRule, ...],
     policy: ProcessPolicy,
 ) -> list[str]:
     found: dict[str, Any] = {
         "approvals": tuple(rule.role for rule in levels),
+        "automation": tuple(rule.name for rule in rules),
         "held_for_payment": order.payment.status is PaymentStatus.PENDING,
         "reserved_before_approval": bool(levels) and policy.hold_stock_during_approval,
         "reroute_attempts": policy.reroute_attempts,

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from domain import kits
 from domain.catalogue import Product, UnknownUnitError, to_base_units
-from domain.planning import NoRateError, to_base
+from domain.money import NoRateError, to_base
 from domain.routing.decision import RequestLine
 from domain.values import MAX_QUANTITY, MICROS
 from starter.api.problems import FieldError, InvalidDocumentError

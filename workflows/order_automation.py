@@ -35,7 +35,7 @@ class Automation:
         if facts is None or not facts.automation:
             return False
         for rule in facts.automation:
-            if rule.name not in done and self._happened[rule.on]():
+            if rule.name not in done and self._happened[rule.event]():
                 done.append(rule.name)
                 self._do(rule)
                 return True

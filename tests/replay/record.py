@@ -535,9 +535,9 @@ async def answered_during_a_cancel(world: World) -> None:
 async def automated(world: World) -> None:
     """Rules of the policy tell something, hold the order for an hour, and ask a person to look."""
     rules = [
-        {"name": "greet", "on": "accepted", "do": "notify"},
-        {"name": "wait", "on": "reserved", "do": "hold", "expires_after": "PT1H"},
-        {"name": "vip", "on": "reserved", "do": "attention"},
+        {"name": "greet", "event": "accepted", "do": "notify"},
+        {"name": "wait", "event": "reserved", "do": "hold", "expires_after": "PT1H"},
+        {"name": "vip", "event": "reserved", "do": "attention"},
     ]
     world.prepare(process={"automation": rules})
     world.stock(dc_1__TEA=5)

@@ -26,7 +26,7 @@ async def test_a_rule_holds_an_order_before_it_is_released_until_somebody_lifts_
     world: World,
 ) -> None:
     # given
-    rule = {"name": "look-first", "on": "reserved", "do": "hold", "hold": "fraud"}
+    rule = {"name": "look-first", "event": "reserved", "do": "hold", "hold": "fraud"}
     prepared(world, rule, **AT_ONCE)
     # when
     order = await world.submit(document())
@@ -45,7 +45,7 @@ async def test_a_rule_holds_an_order_before_it_is_released_until_somebody_lifts_
 
 async def test_a_hold_of_a_rule_ends_by_itself_when_its_time_is_over(world: World) -> None:
     # given
-    rule = {"name": "wait", "on": "accepted", "do": "hold", "expires_after": "PT2H"}
+    rule = {"name": "wait", "event": "accepted", "do": "hold", "expires_after": "PT2H"}
     prepared(world, rule, **AT_ONCE)
     order = await world.submit(document())
     await world.until_shown(order, "hold: automation")
@@ -62,8 +62,8 @@ async def test_a_hold_of_a_rule_ends_by_itself_when_its_time_is_over(world: Worl
 async def test_a_rule_tells_the_story_and_whoever_listens_once(world: World) -> None:
     # given
     rules = (
-        {"name": "greet", "on": "accepted", "do": "notify", "text": "a good customer"},
-        {"name": "wait", "on": "backordered", "do": "notify", "text": "ask the supplier"},
+        {"name": "greet", "event": "accepted", "do": "notify", "text": "a good customer"},
+        {"name": "wait", "event": "backordered", "do": "notify", "text": "ask the supplier"},
     )
     prepared(world, *rules)
     with transaction(world.engine) as session:
@@ -90,7 +90,7 @@ async def test_a_rule_tells_the_story_and_whoever_listens_once(world: World) -> 
 
 async def test_a_rule_asks_a_person_to_look_while_the_order_goes_on(world: World) -> None:
     # given
-    rule = {"name": "vip", "on": "accepted", "do": "attention", "text": "add a card"}
+    rule = {"name": "vip", "event": "accepted", "do": "attention", "text": "add a card"}
     prepared(world, rule, **AT_ONCE)
     # when
     order = await world.submit(document())
@@ -116,7 +116,7 @@ async def test_a_rule_asks_a_person_to_look_while_the_order_goes_on(world: World
 
 async def test_what_a_rule_asks_needs_no_answer_once_the_order_is_over(world: World) -> None:
     # given
-    prepared(world, {"name": "vip", "on": "accepted", "do": "attention"}, **AT_ONCE)
+    prepared(world, {"name": "vip", "event": "accepted", "do": "attention"}, **AT_ONCE)
     order = await world.submit(document())
     await world.until_fulfillment("W-1-1", "acknowledged")
     # when
@@ -129,8 +129,8 @@ async def test_what_a_rule_asks_needs_no_answer_once_the_order_is_over(world: Wo
 async def test_rules_see_that_units_wait_and_that_a_node_gave_them_back(world: World) -> None:
     # given
     rules = (
-        {"name": "again", "on": "rerouted", "do": "notify"},
-        {"name": "waits", "on": "backordered", "do": "notify"},
+        {"name": "again", "event": "rerouted", "do": "notify"},
+        {"name": "waits", "event": "backordered", "do": "notify"},
     )
     prepared(world, *rules, **AT_ONCE)
     order = await world.submit(document())
@@ -146,7 +146,7 @@ async def test_rules_see_that_units_wait_and_that_a_node_gave_them_back(world: W
 
 async def test_an_order_that_does_not_meet_the_condition_is_left_alone(world: World) -> None:
     # given
-    rule = {"name": "big", "on": "accepted", "do": "hold", "when": {"min_total": "1000000"}}
+    rule = {"name": "big", "event": "accepted", "do": "hold", "when": {"min_total": "1000000"}}
     prepared(world, rule, **AT_ONCE)
     # when
     await world.submit(document())

@@ -1,12 +1,13 @@
 """Automation rules: whose they are, and what a rule may say."""
 
-from decimal import Decimal
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
 from domain.automation import AutomationRule, rules_for
+from domain.catalogue import Product
+from domain.money import NoRateError
 from domain.orders import Order
 from domain.process_policy import ProcessPolicy
 
@@ -36,9 +37,14 @@ ORDER = Order.model_validate(
     }
 )
 
+PRODUCTS = {
+    "TEA": Product(sku="TEA", category="food"),
+    "CUP": Product(sku="CUP", category="kitchen"),
+}
+
 
 def rule(**fields: Any) -> AutomationRule:
-    return AutomationRule.model_validate({"name": "r", "on": "accepted", "do": "notify", **fields})
+    return AutomationRule.model_validate({"name": "r", "event": "accepted", "do": "notify", **fields})
 
 
 @pytest.mark.parametrize(
@@ -71,9 +77,20 @@ def test_a_rule_is_for_the_orders_that_meet_every_part_of_its_condition(
     # given
     asked = rule(when=condition)
     # when
-    found = rules_for(ORDER, [asked], total_base=Decimal(10), categories={"food", "kitchen"})
+    found = rules_for(ORDER, [asked], products=PRODUCTS, base="USD", rates={})
     # then
     assert found == ((asked,) if is_met else ())
+
+
+def test_a_total_in_another_currency_counts_in_the_base_currency() -> None:
+    # given
+    asked = rule(when={"min_total": "50"})
+    # when, then
+    found = rules_for(ORDER, [asked], products=PRODUCTS, base="EUR", rates={"USD": "5"})
+    assert found == (asked,)
+    assert rules_for(ORDER, [], products={}, base="EUR", rates={}) == ()
+    with pytest.raises(NoRateError, match="no exchange rate from USD to EUR"):
+        rules_for(ORDER, [asked], products=PRODUCTS, base="EUR", rates={})
 
 
 def test_what_is_told_is_the_rules_text_or_else_its_name() -> None:
@@ -88,7 +105,7 @@ def test_what_is_told_is_the_rules_text_or_else_its_name() -> None:
         ({"hold": "fraud"}, "hold: only for `do: hold`"),
         ({"do": "attention", "expires_after": "PT1H"}, "expires_after: only for `do: hold`"),
         ({"do": "hold", "expires_after": "PT0S"}, "greater than 0"),
-        ({"on": "eclipse"}, "accepted"),
+        ({"event": "eclipse"}, "accepted"),
     ],
 )
 def test_a_rule_that_cannot_act_is_refused(fields: dict[str, Any], why: str) -> None:
@@ -104,4 +121,4 @@ def test_a_rule_is_read_as_it_was_written(do: str) -> None:
 
 def test_two_rules_of_one_name_are_refused() -> None:
     with pytest.raises(ValidationError, match="two rules are called 'r': rename one"):
-        ProcessPolicy(name="p", automation=(rule(), rule(on="late")))
+        ProcessPolicy(name="p", automation=(rule(), rule(event="late")))

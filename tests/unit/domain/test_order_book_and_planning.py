@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from domain.errors import IllegalTransitionError
 from domain.events import FulfillmentProgress, LineProgress
 from domain.fulfillments import FulfillmentLine, FulfillmentOrder, FulfillmentStatus
+from domain.money import NoRateError, to_base
 from domain.network import Connection, ConnectionClass, Place
 from domain.order_book import OrderBook
 from domain.orders import Address
 from domain.planning import (
-    NoRateError,
     Wanted,
     bundles,
     decision_request,
@@ -21,7 +21,6 @@ from domain.planning import (
     place_of,
     plan_of,
     region_label,
-    to_base,
 )
 from domain.plans import LineFacts, PlanLine
 from domain.quantities import Bucket

@@ -162,6 +162,37 @@ def test_a_process_policy_is_warned_of(fields: dict[str, Any], told: list[str]) 
     assert told_of_process(**fields) == told
 
 
+def rule(name: str, on: str = "accepted", do: str = "hold", **fields: Any) -> dict[str, Any]:
+    return {"name": name, "on": on, "do": do, **fields}
+
+
+@pytest.mark.parametrize(
+    ("rules", "told"),
+    [
+        (
+            [rule("a", when={"brands": ["x", "y"]}), rule("b", when={"brands": ["x"]})],
+            ["automation.1: adds nothing: number 1 above does the same whenever it does"],
+        ),
+        ([rule("a", when={"brands": ["x"]}), rule("b", when={"brands": ["y"]})], []),
+        ([rule("a"), rule("b", hold="fraud")], []),
+        ([rule("a"), rule("b", on="late")], []),
+        ([rule("a", do="notify"), rule("b", do="notify")], []),
+        (
+            [
+                rule("a"),
+                rule("b", do="notify", text="Hello"),
+                rule("c", do="notify", text="Hello", when={"min_total": "5"}),
+            ],
+            ["automation.2: adds nothing: number 2 above does the same whenever it does"],
+        ),
+    ],
+)
+def test_an_automation_rule_that_another_makes_needless_is_told(
+    rules: list[dict[str, Any]], told: list[str]
+) -> None:
+    assert told_of_process(automation=rules) == told
+
+
 def test_a_wait_of_approvals_that_ends_too_late_is_told_only_where_it_counts() -> None:
     timings = {"approval_reminder": "P9D", "approval_escalation": "P8D", "approval_expiry": "P7D"}
     escalating = [{**level(1), "escalate_to": "director"}]

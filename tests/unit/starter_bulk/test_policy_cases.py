@@ -34,6 +34,9 @@ approvals:
   - {level: 1, role: manager}
 hold_stock_during_approval: true
 timings: {remorse: PT1H}
+automation:
+  - {name: greet, event: accepted, do: notify}
+  - {name: big, event: accepted, do: notify, when: {min_total: "200"}}
 """
 ORDER = "{lines: [{sku: MUG-BLUE, quantity: 1, unit_price: '100'}]}"
 
@@ -50,6 +53,7 @@ cases:
     order: {ORDER}
     expect:
       approvals: [manager, director]
+      automation: [greet]
       held_for_payment: false
       reserved_before_approval: true
       reroute_attempts: 5
@@ -59,6 +63,7 @@ cases:
     order: {ORDER}
     expect:
       approvals: []
+      automation: [big]
       held_for_payment: true
       reserved_before_approval: false
       reroute_attempts: 4
@@ -73,6 +78,7 @@ cases:
     assert right == {"name": "right", "passed": True, "wrong": []}
     assert wrong["wrong"] == [
         "approvals: manager, director, expected nobody",
+        "automation: greet, expected big",
         "held_for_payment: no, expected yes",
         "reserved_before_approval: yes, expected no",
         "reroute_attempts: 5, expected 4",
