@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from domain.automation import Action, AutomationRule
 from domain.network import NodeKind
 from domain.orders import OrderType
 from domain.policy_rollout import Scope
@@ -56,6 +57,7 @@ def process_warnings(policy: ProcessPolicy) -> tuple[Warned, ...]:
         *_of_single_rules(policy),
         *_of_credit(policy),
         *_of_waits(policy),
+        *_of_automation(policy),
     )
 
 
@@ -349,6 +351,23 @@ def _of_waits(policy: ProcessPolicy) -> Iterator[Warned]:
     if policy.backorder_last_resort is LastResort.CANCEL and timings.backorder_answer != default:
         message = "never counts: nobody is asked unless `backorder_last_resort: ask`"
         yield Warned(path=("timings", "backorder_answer"), message=message)
+
+
+def _of_automation(policy: ProcessPolicy) -> Iterator[Warned]:
+    rules = policy.automation
+    for position, rule in enumerate(rules):
+        for earlier, general in enumerate(rules[:position]):
+            if _does_the_same(general, rule) and holds_whenever(general.when, rule.when):
+                message = f"adds nothing: number {earlier + 1} above does the same whenever it does"
+                yield Warned(path=("automation", position), message=message)
+                break
+
+
+def _does_the_same(one: AutomationRule, other: AutomationRule) -> bool:
+    """Whether both do the same on the same event; a hold stands once for each of its types."""
+    if (one.event, one.do, one.hold) != (other.event, other.do, other.hold):
+        return False
+    return one.do is Action.HOLD or one.told == other.told
 
 
 def _late(timings: Timings, wait: str, end: str, so: str) -> Iterable[Warned]:

@@ -162,8 +162,8 @@ def test_a_process_policy_is_warned_of(fields: dict[str, Any], told: list[str]) 
     assert told_of_process(**fields) == told
 
 
-def rule(name: str, on: str = "accepted", do: str = "hold", **fields: Any) -> dict[str, Any]:
-    return {"name": name, "on": on, "do": do, **fields}
+def rule(name: str, event: str = "accepted", do: str = "hold", **fields: Any) -> dict[str, Any]:
+    return {"name": name, "event": event, "do": do, **fields}
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def rule(name: str, on: str = "accepted", do: str = "hold", **fields: Any) -> di
         ),
         ([rule("a", when={"brands": ["x"]}), rule("b", when={"brands": ["y"]})], []),
         ([rule("a"), rule("b", hold="fraud")], []),
-        ([rule("a"), rule("b", on="late")], []),
+        ([rule("a"), rule("b", event="late")], []),
         ([rule("a", do="notify"), rule("b", do="notify")], []),
         (
             [
