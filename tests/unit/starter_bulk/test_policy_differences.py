@@ -6,8 +6,8 @@ from tests.unit.domain.builders import line, node, policy, request, snapshot
 
 
 def told(before: dict[str, object], after: dict[str, object]) -> list[tuple[str, object, object]]:
-    pair = [whole_policy("routing", {"name": "x", **one}) for one in (before, after)]
-    return [(x.path, x.before, x.after) for x in differences(*pair)]
+    one, other = (whole_policy("routing", {"name": "x", **each}) for each in (before, after))
+    return [(x.path, x.before, x.after) for x in differences(one, other)]
 
 
 def test_a_strategy_is_compared_with_the_one_of_its_name() -> None:
