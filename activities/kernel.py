@@ -12,6 +12,7 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
+from domain.ground import Ground, Uses
 from domain.learned_dates import destinations_of, transits
 from domain.network import Node
 from domain.orders import Order
@@ -27,10 +28,11 @@ from domain.routing.decision import (
     Snapshot,
 )
 from domain.routing.explain import explain
+from domain.routing.facts import snapshot_of
 from domain.routing.policy import RoutingPolicy
 from domain.routing.solve import decide
 from store import addresses, decisions, delivery_dates, holds, network, pins, policies, reservations
-from store.snapshot import build_snapshot
+from store.snapshot import build_facts
 
 FORBIDDEN = "forbidden for this order by a person"
 """Reason of the exclusions that people made."""
@@ -97,11 +99,20 @@ class Decided:
 
 
 def decide_for(
-    session: Session, order: Order, wanted: Wanted, routing_policy: str, now: datetime
+    session: Session,
+    order: Order,
+    wanted: Wanted,
+    routing_policy: str,
+    now: datetime,
+    own_room: Uses | None = None,
 ) -> Decided:
-    """Build the snapshot and decide; nothing is written."""
+    """Build the snapshot and decide; nothing is written.
+
+    `own_room` is what the order itself takes of nodes' days, and gives back for the new plan.
+    """
     skus = sorted({line.sku for line in order.lines if wanted.units.get(line.line_id, 0) > 0})
-    snapshot = build_snapshot(session, skus, now, order.channel)
+    facts = build_facts(session, skus, now, order.channel)
+    snapshot = snapshot_of(facts if own_room is None else Ground(facts, own_room).facts(()))
     own = wanted.own_units
     may_hold = order.reservation_id is not None or wanted.purpose is Purpose.REROUTE
     if not own and may_hold:
@@ -130,6 +141,7 @@ def decide_on_chosen(
     routing_policy: str,
     now: datetime,
     chosen: ChosenNodes,
+    own_room: Uses | None = None,
 ) -> Decided:
     """As `decide_for`, on the nodes that people chose.
 
@@ -138,11 +150,11 @@ def decide_on_chosen(
     forbidden = [Exclusion(node_id=x, reason=FORBIDDEN) for x in chosen.forbid]
     asked = {"exclusions": (*wanted.exclusions, *forbidden), "forced_nodes": chosen.force}
     wanted = wanted.model_copy(update=asked)
-    free = decide_for(session, order, wanted, routing_policy, now)
+    free = decide_for(session, order, wanted, routing_policy, now, own_room)
     if not chosen.prefer or chosen.force:
         return free
     on_preferred = wanted.model_copy(update={"forced_nodes": chosen.prefer})
-    preferred = decide_for(session, order, on_preferred, routing_policy, now)
+    preferred = decide_for(session, order, on_preferred, routing_policy, now, own_room)
     return preferred if _may_prefer(preferred.decision.plan, free.decision.plan, wanted) else free
 
 

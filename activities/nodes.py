@@ -1,5 +1,6 @@
 """Nodes chosen by people: an order's reserved units are planned again on them, at once."""
 
+from collections import Counter
 from collections.abc import Iterable
 
 from sqlalchemy.orm import Session
@@ -10,11 +11,12 @@ from activities.kernel import decide_on_chosen, keep_decision, number_for, reser
 from activities.recording import now
 from activities.route import MOST_TRIES, RouteTask
 from domain.errors import ConflictError, RetryableError, ShortageError
+from domain.ground import Uses
 from domain.planning import Wanted
 from domain.plans import Plan, PlanShortage
 from domain.routing.decision import Exclusion, Purpose
 from domain.values import Model
-from store import moves, orders, reservations
+from store import drift, moves, orders, reservations
 from store.engine import transaction
 from store.reservation_rows import ReservationRow, locked_reservations
 
@@ -76,7 +78,9 @@ def _plan(session: Session, task: RouteTask, refused: Iterable[tuple[str, str]])
         promised_deliver_by=task.promised_deliver_by,
         own_units=_own(rows),
     )
-    decided = decide_on_chosen(session, order, wanted, task.routing_policy, at, task.chosen)
+    decided = decide_on_chosen(
+        session, order, wanted, task.routing_policy, at, task.chosen, _own_room(rows)
+    )
     option = decided.decision.plan
     if option is None or option.missing:
         missing = () if option is None else option.missing
@@ -86,6 +90,7 @@ def _plan(session: Session, task: RouteTask, refused: Iterable[tuple[str, str]])
     reservations.reserve_plan(
         session, task.order_id, plan, key=key, now=at, replaces=held, keeps_holds=True
     )
+    drift.keep_drift(session, order, plan.decision_id, plan.plan_version, option, at)
     return PlannedOnNodes(plan=plan)
 
 
@@ -96,3 +101,13 @@ def _own(rows: Iterable[ReservationRow]) -> dict[str, dict[str, int]]:
             at_nodes = own.setdefault(row.sku, {})
             at_nodes[row.node_id] = at_nodes.get(row.node_id, 0) + row.reserved
     return own
+
+
+def _own_room(rows: Iterable[ReservationRow]) -> Uses:
+    """What the reserved units take of nodes' days: units, and one order a day."""
+    room: Uses = Counter()
+    for row in rows:
+        if row.reserved and row.work_date is not None:
+            room["units", row.work_date, row.node_id] += row.reserved
+            room["orders", row.work_date, row.node_id] = 1
+    return room

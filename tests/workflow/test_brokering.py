@@ -1,18 +1,25 @@
 """Brokering runs: reserved plans are moved where all together cost less."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import text
-from temporalio.client import WorkflowHandle
+from temporalio.client import ScheduleActionStartWorkflow, ScheduleOverlapPolicy, WorkflowHandle
 
+from activities import route
+from config.settings import Settings
 from domain.orders import Address
+from domain.plans import Plan
 from store import addresses, brokering, decisions
+from store.columns import statement
 from store.engine import reading, transaction
 from tests.integration.store.builders import used_capacity
 from tests.workflow.held_back import let_the_word_go, word_held_back
 from tests.workflow.test_replanned import NEW_HOME
 from tests.workflow.world import World, document
+from worker.schedules import brokering_of
+from workflows.brokering import BrokeringInput
 from workflows.messages import ChangeAddress, PlaceHold
 from workflows.order import OrderWorkflow
 
@@ -234,3 +241,62 @@ async def test_a_run_whose_worker_dies_between_two_moves_makes_each_once(
         await world.ship_and_deliver(f"{order_id}-1")
     await world.until(lambda: world.page("W-2").closed and world.page("W-1").closed, "all end")
     world.nothing_is_astray()
+
+
+async def test_an_order_takes_the_next_number_where_a_run_used_its_plans(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between deciding and reserving a run may reserve a plan of the order under that number."""
+    # given
+    world.prepare()
+    world.stock(dc_1__TEA=5)
+    keep = route._keep
+    kept: list[Plan] = []
+
+    def keep_and_be_overtaken(session: Any, *asked: Any) -> Plan:
+        plan = keep(session, *asked)
+        if not kept:
+            row = {"order_id": "W-1", "state": "freed", "plan_version": plan.plan_version}
+            other = plan.model_copy(update={"decision_id": "a-run-s", "fulfillments": ()})
+            session.execute(
+                OTHERS_PLAN, {**row, "document": other.model_dump(mode="json"), "saved_at": NOW}
+            )
+        kept.append(plan)
+        return plan
+
+    monkeypatch.setattr(route, "_keep", keep_and_be_overtaken)
+    # when
+    order = await world.reserved(document())
+    # then
+    assert world.page().plan_version == 2
+    assert len(kept) == 2
+    assert world.sellable() == {"dc-1": 3}
+    await world.skip(minutes=31)
+    await world.until_fulfillment("W-1-1", "acknowledged")
+    await world.ship_and_deliver("W-1-1")
+    assert await world.result(order) == ("completed", 2, 0)
+    assert [x for x in world.story() if x.startswith("Reserved at")] == ["Reserved at dc-1"]
+    world.nothing_is_astray()
+
+
+OTHERS_PLAN = statement(
+    "INSERT INTO plans (order_id, plan_version, state, document, saved_at)"
+    " VALUES (:order_id, :plan_version, :state, :document, :saved_at)",
+    "plans",
+)
+NOW = datetime(2026, 3, 2, tzinfo=UTC)
+
+
+def test_the_schedule_is_as_the_settings_say() -> None:
+    settings = Settings(
+        _env_file=None, brokering_minutes=5, brokering_min_gain="0.25", brokering_margin_seconds=30
+    )
+    schedule = brokering_of(settings)
+    [every] = schedule.spec.intervals
+    assert every.every == timedelta(minutes=5)
+    assert schedule.policy.overlap is ScheduleOverlapPolicy.SKIP
+    action = schedule.action
+    assert isinstance(action, ScheduleActionStartWorkflow)
+    assert action.args == [
+        BrokeringInput(min_gain_micros=250_000, margin=timedelta(seconds=30), most_orders=1_000)
+    ]

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from store import decisions, words
+from store import decisions, network, reservations, words
 from store.engine import reading, transaction
-from tests.workflow.world import World, document
+from tests.workflow.world import PRODUCTS, World, document, sample_network
 from workflows.messages import Answer, ChooseNode
 from workflows.order import OrderWorkflow
 
@@ -198,3 +198,25 @@ async def test_the_same_choice_sent_twice_plans_once(world: World) -> None:
     assert world.sellable() == {"dc-1": 5, "dc-2": 3}
     await world.until(lambda: world.page().plan_version == 2, "it is shown")
     world.books_are_right()
+
+
+async def test_a_node_that_is_full_of_the_order_itself_may_keep_it(world: World) -> None:
+    # given: the order takes all that dc-1 can do on each day there is
+    world.prepare()
+    narrow = sample_network()
+    nodes = tuple(x.model_copy(update={"daily_orders": 1}) for x in narrow.nodes)
+    with transaction(world.engine) as session:
+        smaller = narrow.model_copy(update={"nodes": nodes})
+        network.import_network(session, smaller, PRODUCTS, world.now())
+    world.stock(dc_1__TEA=2, dc_2__TEA=5)
+    order = await world.reserved(document())
+    before = world.page().promise_at
+    # when
+    answer = await choose(order, "forbid", "dc-2")
+    # then: it stays, and on the same day
+    assert answer.done
+    assert world.sellable() == {"dc-2": 5}
+    with reading(world.engine) as session:
+        plan = reservations.load_plan(session, "W-1", 2)
+    assert plan.deliver_by == before
+    world.books_agree()
