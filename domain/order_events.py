@@ -91,7 +91,7 @@ def order_facts(before: OrderSeen, view: OrderView) -> list[Fact]:
         *_promise(before, view),
         *_holds(before, view),
         *_moved_units(before, view),
-        *_attention(before.park_id, view.attention),
+        *attention_facts(before.park_id, view.attention),
         *_end(before, view),
     ]
 
@@ -112,7 +112,7 @@ def fulfillment_facts(before: FulfillmentSeen, view: FulfillmentView) -> list[Fa
         if view.status not in (before.status, FulfillmentStatus.CREATED)
         else []
     )
-    return [*parcels, *whole, *_attention(before.park_id, view.attention)]
+    return [*parcels, *whole, *attention_facts(before.park_id, view.attention)]
 
 
 def _approval(before: OrderSeen, view: OrderView) -> Iterable[Fact]:
@@ -163,7 +163,8 @@ def _given(line: LineQuantities) -> int:
     return line.released + line.picked + line.shipped + line.delivered
 
 
-def _attention(before: str | None, attention: Attention | None) -> Iterable[Fact]:
+def attention_facts(before: str | None, attention: Attention | None) -> Iterable[Fact]:
+    """What is new in a question, where the one with the park id `before` was asked."""
     park_id = None if attention is None else attention.park_id
     if before is not None and before != park_id:
         yield Fact("order.attention_over", {"attention": {"park_id": before}})

@@ -93,17 +93,25 @@ class EventSender:
         self._random = random.Random()  # noqa: S311 (jitter, no secret)
         self._under_way: dict[str, asyncio.Future[int]] = {}
         self._tidied = -TIDY_SECONDS
+        self._is_stopping = False
 
     async def run(self, _: object = None) -> None:
         """Tell until cancelled."""
         loop = asyncio.get_running_loop()
-        with ThreadPoolExecutor(SUBSCRIPTIONS_AT_ONCE, "events") as pool:
+        pool = ThreadPoolExecutor(SUBSCRIPTIONS_AT_ONCE, "events")
+        self._is_stopping = False
+        try:
             while True:
                 try:
                     await self._begin(loop, pool)
                 except SQLAlchemyError as error:
                     log.warning("the database did not answer: %s", error)
                 await asyncio.sleep(POLL_SECONDS)
+        finally:
+            # What is being sent is settled; the rest waits for the next process.
+            self._is_stopping = True
+            await asyncio.to_thread(pool.shutdown, cancel_futures=True)
+            self._under_way.clear()
 
     async def _begin(self, loop: asyncio.AbstractEventLoop, pool: ThreadPoolExecutor) -> None:
         """Begin to tell every subscription that is due and not under way in this process."""
@@ -136,7 +144,7 @@ class EventSender:
     def tell_all(self, subscription_id: str) -> int:
         """Tell one subscription what is due, for a while; how many events it took."""
         taken, until = 0, time.monotonic() + TURN_SECONDS
-        while time.monotonic() < until:
+        while time.monotonic() < until and not self._is_stopping:
             turn = self._turn(subscription_id, until)
             told = 0 if turn is None else sum(x.is_taken for _, x in turn.attempts)
             taken += told
@@ -169,7 +177,9 @@ class EventSender:
             turn.attempts.append((event, answer))
             if not answer.is_taken:
                 held_up.add(event.order_id)
-            if _is_away(answer) or answer.status == _GONE or time.monotonic() > until:
+            if _is_away(answer) or answer.status == _GONE:
+                return
+            if self._is_stopping or time.monotonic() > until:
                 return
 
     def _send(self, subscription: Subscription, event: DueEvent) -> Answer:

@@ -15,13 +15,14 @@ from domain.order_events import (
     Fact,
     FulfillmentSeen,
     OrderSeen,
+    attention_facts,
     fulfillment_facts,
     order_facts,
 )
 from domain.orders import Order
 from domain.plans import FulfillmentView, OrderView
 from domain.quantities import LineQuantities
-from domain.stages import Stage
+from domain.stages import Attention, Stage
 from store import subscriptions
 from store.columns import query, statement
 from store.order_lines import order_lines
@@ -147,6 +148,16 @@ def tell_notices(session: Session, order_id: str, texts: Sequence[str], now: dat
     if row is not None:
         about = {**_order(dict(row)), "stage": row["stage"]}
         _tell(session, dict(row), [("order.notice", {**about, "text": x}) for x in texts], now)
+
+
+def tell_attention(session: Session, order_id: str, attention: Attention, now: datetime) -> None:
+    """Keep an event for a question that the order's workflow did not ask itself."""
+    if not _is_listened_to(session):
+        return
+    row = dict(session.execute(_ORDER, {"order_id": order_id}).mappings().one())
+    about = {**_order(row), "stage": row["stage"]}
+    told = [(fact.type, {**about, **fact.data}) for fact in attention_facts(None, attention)]
+    _tell(session, row, told, now)
 
 
 def _order_data(fact: Fact, view: OrderView, skus: Mapping[str, str]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from domain.stages import Attention
-from store import inbox
+from store import inbox, order_events
 from store.columns import changed, query, statement
 from store.order_pages import OpenOrder
 
@@ -55,7 +55,10 @@ def note_stopped(session: Session, order_id: str, attention: Attention, now: dat
         "displayed": f"attention: {attention.step}",
         "updated_at": now,
     }
-    return changed(session, _NOTE_STOPPED, row) == 1
+    is_news = changed(session, _NOTE_STOPPED, row) == 1
+    if is_news:
+        order_events.tell_attention(session, order_id, attention, now)
+    return is_news
 
 
 def is_closed(session: Session, order_id: str) -> bool:

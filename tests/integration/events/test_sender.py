@@ -388,6 +388,30 @@ async def test_a_slow_receiver_does_not_hold_up_another(
     slow.close()
 
 
+async def test_a_sender_that_is_stopped_settles_what_it_sends_and_leaves_the_rest(
+    engine: Engine, receiver: Receiver, sender: EventSender
+) -> None:
+    release = threading.Event()
+    receiver.answers(200, waits_for=release)
+    subscribe(engine, receiver.url)
+    for number in range(3):
+        accept(engine, f"W-{number}")
+    running = asyncio.create_task(sender.run())
+    await told(lambda: receiver.got)
+
+    running.cancel()
+    await asyncio.sleep(0)
+    release.set()
+    with suppress(asyncio.CancelledError):
+        await running
+
+    assert [x.state for x in deliveries(engine)] == ["done", "waiting", "waiting"]
+    assert sender.tell_due() == 0
+    again = EventSender(engine, {}, LOOPBACK, lambda: NOW)
+    assert again.tell_due() == 2
+    assert receiver.heard == [(f"W-{number}", "order.accepted") for number in range(3)]
+
+
 _PROCESS = """
 import sys
 from datetime import UTC, datetime

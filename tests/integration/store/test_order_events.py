@@ -14,7 +14,14 @@ from domain.fulfillments import FulfillmentStatus, Package, PackageLine, Package
 from domain.plans import FulfillmentView, OrderView
 from domain.quantities import LineQuantities
 from domain.stages import Attention, Choice, Hold, Stage
-from store import event_deliveries, fulfillments, order_events, order_recording, subscriptions
+from store import (
+    event_deliveries,
+    fulfillments,
+    order_events,
+    order_recording,
+    recovery,
+    subscriptions,
+)
 from store.engine import reading, transaction
 from store.event_deliveries import DeliveryState, EventBacklog
 from store.order_intake import accept_order, content_hash
@@ -233,6 +240,22 @@ def test_a_question_of_a_fulfillment_is_told_without_the_words_of_its_reason(
     }
     assert document["data"]["fulfillment_id"] == "W-1-1"
     assert "Ada" not in json.dumps(document)
+
+
+def test_a_question_the_sweeper_asks_is_told_once_and_when_it_is_over(engine: Engine) -> None:
+    accept(engine)
+    subscription = subscribe(engine, "order.attention", "order.attention_over")
+    question = Attention(park_id="stopped", step="workflow", reason="x", choices=(), since=NOW)
+    for _ in range(2):
+        with transaction(engine) as session:
+            recovery.note_stopped(session, "W-1", question, NOW)
+    record(engine, 1, Stage.PROMISED)
+
+    asked, over = told(engine, subscription)
+
+    assert (asked["type"], over["type"]) == ("order.attention", "order.attention_over")
+    assert asked["data"]["attention"] == {"park_id": "stopped", "step": "workflow", "choices": []}
+    assert over["data"]["attention"] == {"park_id": "stopped"}
 
 
 def test_a_subscription_is_told_only_what_it_asked_for(engine: Engine) -> None:
