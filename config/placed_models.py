@@ -16,13 +16,13 @@ _NOISE = frozenset({"too_short", "missing"})
 
 
 def read_document(path: Path) -> PlacedDocument:
-    """The YAML document in that file. Raises ConfigError, also for a key that stands twice."""
+    """The YAML document in that file. Raises ConfigError, also for keys it cannot have."""
     try:
         document = read_placed(read_text(path))
     except YamlError as error:
         raise ConfigError(f"{path}:{error.mistake}") from error
-    if document.repeated:
-        raise _refusal(path, in_order(document.repeated))
+    if document.mistakes:
+        raise _refusal(path, in_order(document.mistakes))
     return document
 
 
@@ -39,8 +39,8 @@ def _refusal(path: Path, mistakes: Iterable[Mistake]) -> ConfigError:
 
 
 def mistakes_in(document: PlacedDocument, error: ValidationError) -> tuple[Mistake, ...]:
-    """All that is wrong with a document: keys that stand twice, and what pydantic found."""
-    return in_order([*document.repeated, *_mistakes(error, document)])
+    """All that is wrong with a document: its keys, and what pydantic found in its values."""
+    return in_order([*document.mistakes, *_mistakes(error, document)])
 
 
 def _mistakes(error: ValidationError, document: PlacedDocument) -> list[Mistake]:
@@ -49,7 +49,7 @@ def _mistakes(error: ValidationError, document: PlacedDocument) -> list[Mistake]
     A list or object whose only item is bad is also reported as too short or missing; that is left
     out.
     """
-    found = [_located(item, document) for item in error.errors()]
+    found = [_located(item, document) for item in error.errors() if not _is_of_key(item)]
     deeper = {path[:length] for path, _, _ in found for length in range(len(path))}
     together: dict[tuple[str | int, ...], list[Mistake]] = {}
     for path, kind, mistake in found:
@@ -59,6 +59,12 @@ def _mistakes(error: ValidationError, document: PlacedDocument) -> list[Mistake]
         Mistake(of[0].place, of[0].path, " or ".join(dict.fromkeys(one.message for one in of)))
         for of in together.values()
     ]
+
+
+def _is_of_key(item: Mapping[str, Any]) -> bool:
+    """Whether it is of a key that is no text, which the document tells better."""
+    at_key = tuple(item["loc"])[-1:] == ("[key]",)
+    return item["type"] == "invalid_key" or (at_key and item["type"] == "string_type")
 
 
 def _located(

@@ -99,8 +99,8 @@ def _checked(kind: str, document: PlacedDocument) -> CheckedPolicy:
         policy = POLICY_MODELS[kind].model_validate(document.content)
     except ValidationError as error:
         return CheckedPolicy(kind, errors=mistakes_in(document, error))
-    if document.repeated:
-        return CheckedPolicy(kind, errors=in_order(document.repeated))
+    if document.mistakes:
+        return CheckedPolicy(kind, errors=in_order(document.mistakes))
     file = PolicyFile.model_validate({"kind": kind, "policy": policy})
     return CheckedPolicy(kind, policy=file, warnings=_warnings(policy, document))
 

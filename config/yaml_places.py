@@ -9,6 +9,7 @@ import yaml
 Path = tuple[str | int, ...]
 
 _MERGE = "tag:yaml.org,2002:merge"
+_TEXT = "tag:yaml.org,2002:str"
 
 
 @dataclass(frozen=True)
@@ -53,12 +54,12 @@ class YamlError(Exception):
 
 @dataclass
 class PlacedDocument:
-    """A document's content; `repeated` are keys that stand twice in one mapping."""
+    """A document's content; `mistakes` are keys that stand twice in one mapping or are no text."""
 
     content: Any
     values: dict[Path, Place] = field(default_factory=dict)
     keys: dict[Path, Place] = field(default_factory=dict)
-    repeated: list[Mistake] = field(default_factory=list)
+    mistakes: list[Mistake] = field(default_factory=list)
 
     def known(self, wanted: Sequence[str | int]) -> Path:
         """The part of that path which the document has.
@@ -123,11 +124,15 @@ class _Marker:
             self.mark(child, (*path, part))
 
     def _note_key(self, key: yaml.Node, path: Path) -> None:
-        first = self._document.keys.setdefault(path, _place(key))
-        if first != _place(key):
-            message = f"stands twice, first in line {first.line}"
-            dotted = ".".join(str(part) for part in path)
-            self._document.repeated.append(Mistake(_place(key), dotted, message))
+        place = _place(key)
+        first = self._document.keys.setdefault(path, place)
+        if first != place:
+            self._refuse(place, path, f"stands twice, first in line {first.line}")
+        if key.tag != _TEXT:
+            self._refuse(place, path, f'is no text as it stands: write "{path[-1]}"')
+
+    def _refuse(self, place: Place, path: Path, message: str) -> None:
+        self._document.mistakes.append(Mistake(place, dotted(path), message))
 
 
 def _children(node: yaml.Node) -> Iterator[tuple[yaml.Node | None, yaml.Node, str | int]]:

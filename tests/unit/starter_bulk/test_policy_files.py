@@ -69,6 +69,15 @@ def test_a_key_that_stands_twice_is_refused_beside_other_mistakes(tmp_path: Path
     assert told(tmp_path, "name: a\nname: b\n") == ["2:1: name: stands twice, first in line 1"]
 
 
+def test_a_key_that_yaml_takes_for_something_else_is_told_with_its_cure(tmp_path: Path) -> None:
+    text = 'name: a\non: b\ncredit_limits:\n  100: "5.00"\n  "200": "5.00"\n'
+
+    assert told(tmp_path, text, "process") == [
+        '2:1: on: is no text as it stands: write "on"',
+        '4:3: credit_limits.100: is no text as it stands: write "100"',
+    ]
+
+
 def test_what_is_merged_in_and_used_again_is_no_repetition(tmp_path: Path) -> None:
     text = """\
 name: a
