@@ -4,6 +4,7 @@ Each is a price that is never below 0: what is worth something costs those that 
 that nobody needs changes no plan, and integers stay exact.
 """
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import cast
 
@@ -175,8 +176,8 @@ def atom_prices(task: GroupTask, nodes: NDArray[np.int64], have: Ints) -> Ints:
             product = task.facts.products.get(name)
             usual = _units_price(criteria, product, _NO_FACT, 0, units)
             column = np.full(len(nodes), usual, dtype=np.int64)
-            for fact in task.facts.stock_facts.get(name, ()):
-                row = rows.get(index.get(fact.node_id, -1))
+            for node_id, fact in known_of(product, task.facts.stock_facts.get(name, ())).items():
+                row = rows.get(index.get(node_id, -1))
                 if row is not None:
                     left = int(have[row, sku]) - units
                     column[row] = _units_price(criteria, product, fact, left, units)
@@ -184,6 +185,33 @@ def atom_prices(task: GroupTask, nodes: NDArray[np.int64], have: Ints) -> Ints:
     if prices.max(axis=0, initial=0).sum(dtype=np.float64) >= _REFUSED:
         raise FinalError("units would cost more than 10^11: check criteria and stock facts")
     return prices
+
+
+def known_of(product: Product | None, facts: Sequence[StockFact]) -> dict[str, StockFact]:
+    """Node id -> what is known of the product's units there: facts, else its attributes.
+
+    The attributes `unit_cost_at`, `markdown_at` and `daily_demand_at` hold numbers by node id; what
+    is no number of 0 or more counts as not said.
+    """
+    said: dict[str, dict[str, Decimal]] = {}
+    for name, attribute in _ATTRIBUTES.items():
+        values = product.attributes.get(attribute) if product is not None else None
+        for node_id, value in values.items() if isinstance(values, dict) else ():
+            number = exact(value)
+            if number is not None and number >= 0:
+                said.setdefault(str(node_id), {})[name] = number
+    found = {
+        node_id: _NO_FACT.model_copy(update={"node_id": node_id, **values})
+        for node_id, values in said.items()
+    }
+    return found | {fact.node_id: fact for fact in facts}
+
+
+_ATTRIBUTES = {
+    "unit_cost": "unit_cost_at",
+    "markdown": "markdown_at",
+    "daily_demand": "daily_demand_at",
+}
 
 
 def _units_price(

@@ -436,3 +436,24 @@ def test_what_is_collected_has_no_carrier_in_its_cost() -> None:
     plan = plan_of(decide(asked, snapshot((store,), {"A": {"N1": 1}}), policy(after=["split"])))
 
     assert plan.shipments[0].cost_parts == {"node": 1_500_000, "shipment": 1_500_000}
+
+
+def test_what_a_product_says_of_its_units_by_node_counts_where_no_fact_does() -> None:
+    said = {
+        "unit_cost_at": {"N1": "5", "N2": 2, "N3": "cheap"},
+        "markdown_at": {"N2": -1, "N3": "1"},
+        "daily_demand_at": "fast",
+    }
+    facts = snapshot(
+        (node("N1"), node("N2"), node("N3")),
+        {"A": {"N1": 9, "N2": 9, "N3": 9}},
+        products={"A": Product(sku="A", unit_cost=Decimal(4), attributes=said)},
+        stock_facts=(StockFact(node_id="N1", sku="A", unit_cost=Decimal(3)),),
+    )
+    rules = scored(goods_cost_weight="1", markdown={"up_to": "1"})
+
+    assert costs(one(facts, rules)) == {
+        "N1": 7_000_000 + 3_000_000 + 1_000_000,
+        "N2": 7_000_000 + 2_000_000 + 1_000_000,
+        "N3": 7_000_000 + 4_000_000,
+    }
