@@ -1,5 +1,6 @@
 """A simulation's results for a program and for a person."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from domain.simulation_measures import MEASURES, Comparison, Estimate, Measure
@@ -27,30 +28,29 @@ def _rounded(number: float | None) -> float | None:
 def print_answer(answer: dict[str, Any], comparison: Comparison) -> None:
     """Tables of the measures, of the differences and of the busiest nodes; then the notes."""
     labels = [one["label"] for one in answer["policies"]]
-    table(
-        ("", *labels),
-        [
-            (measure.label, *(_with_interval(measure, values[row]) for values in comparison.values))
-            for row, measure in enumerate(MEASURES)
-        ],
-        title=f"{answer['orders']} orders, money in {answer['currency']} (95 % interval)",
-    )
+    title = f"{answer['orders']} orders, money in {answer['currency']} (95 % interval)"
+    _print_measures(title, labels, comparison.values, signed=False)
     if len(labels) > 1:
         say("")
-        table(
-            ("", *labels[1:]),
-            [
-                (
-                    measure.label,
-                    *(_difference(measure, x[row]) for x in comparison.differences[1:]),
-                )
-                for row, measure in enumerate(MEASURES)
-            ],
-            title=f"Difference from {labels[0]}, order by order (95 % interval)",
-        )
+        title = f"Difference from {labels[0]}, order by order (95 % interval)"
+        _print_measures(title, labels[1:], comparison.differences[1:], signed=True)
     say("")
     _print_loads(answer)
     _print_notes(answer)
+
+
+def _print_measures(
+    title: str,
+    labels: Sequence[str],
+    estimates: Sequence[Sequence[Estimate]],
+    *,
+    signed: bool,
+) -> None:
+    rows = [
+        (measure.label, *(estimate_text(measure, x[row], signed=signed) for x in estimates))
+        for row, measure in enumerate(MEASURES)
+    ]
+    table(("", *labels), rows, title=title)
 
 
 def _print_loads(answer: dict[str, Any]) -> None:
@@ -90,29 +90,21 @@ def _print_notes(answer: dict[str, Any]) -> None:
             say(f"{what}: {answer[what]}")
 
 
-def _with_interval(measure: Measure, one: Estimate) -> str:
+def estimate_text(measure: Measure, one: Estimate, *, signed: bool) -> str:
+    """The value with its interval; without one that says no more."""
     if one.value is None:
         return "-"
-    text = _number(measure, one.value)
+    text = _number(measure, one.value, signed=signed)
     if one.low is None or one.high is None:
         return text
-    return f"{text} ({_number(measure, one.low)} to {_number(measure, one.high)})"
+    low, high = (_number(measure, x, signed=signed) for x in (one.low, one.high))
+    return text if low == text == high else f"{text} ({low} to {high})"
 
 
-def _difference(measure: Measure, one: Estimate) -> str:
-    if one.value is None:
-        return "-"
-    text = _number(measure, one.value, signed=True)
-    if one.low is None or one.high is None:
-        return text
-    low, high = (_number(measure, x, signed=True) for x in (one.low, one.high))
-    return f"{text} ({low} to {high})"
-
-
-def _number(measure: Measure, number: float, *, signed: bool = False) -> str:
-    sign = "+" if signed and number else ""
-    if measure.form == "share":
-        return f"{number:{sign}.2%}"
-    if measure.key == "distance_km":
-        return f"{number:{sign},.0f}"
-    return f"{number:{sign},.3f}" if measure.form == "number" else f"{number:{sign},.2f}"
+def _number(measure: Measure, number: float, *, signed: bool) -> str:
+    digits = 0 if measure.key == "distance_km" else 3 if measure.form == "number" else 2
+    kind = "%" if measure.form == "share" else "f"
+    text = f"{number:+,.{digits}{kind}}"
+    if not any(digit in text for digit in "123456789"):
+        return text[1:]
+    return text if signed else text.removeprefix("+")

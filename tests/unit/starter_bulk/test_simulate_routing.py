@@ -12,10 +12,12 @@ from domain.errors import FinalError
 from domain.routing.facts import compile_network
 from domain.routing_simulation import SimulatedOrder
 from domain.simulated_world import Start
+from domain.simulation_measures import MEASURES, Estimate
 from starter.cli import main
 from starter.simulation import processes
 from starter.simulation.named_policies import NamedPolicy
 from starter.simulation.processes import run_policies
+from starter.simulation.shown import estimate_text
 from tests.unit.domain.builders import MONDAY, line, node, request
 
 OLIST = Path(__file__).parents[4] / "shared/data/olist"
@@ -150,6 +152,40 @@ def test_the_tables_show_values_differences_and_nodes(
     assert "Difference from nearest, order by order (95 % interval)" in shown
     assert "Shipments by node (use of its busiest day)" in shown
     assert "units missing at first under nearest: 1 no node has it" in shown
+
+
+@pytest.mark.parametrize(
+    ("estimate", "signed", "shown"),
+    [
+        (Estimate(None), False, "-"),
+        (Estimate(1.0), False, "100.00%"),
+        (Estimate(1.0, 1.0, 1.0), False, "100.00%"),
+        (Estimate(0.5, 0.25, 0.75), False, "50.00% (25.00% to 75.00%)"),
+        (Estimate(-0.5, -0.75, 0.25), True, "-50.00% (-75.00% to +25.00%)"),
+        (Estimate(0.0, -0.00001, 0.00001), True, "0.00%"),
+    ],
+)
+def test_an_interval_is_shown_where_it_says_more_than_the_value(
+    estimate: Estimate, signed: bool, shown: str
+) -> None:
+    share = next(x for x in MEASURES if x.key == "order_fill_rate")
+
+    assert estimate_text(share, estimate, signed=signed) == shown
+
+
+@pytest.mark.parametrize(
+    ("key", "signed", "shown"),
+    [
+        ("cost_per_order", False, "1,234.57"),
+        ("cost_per_order", True, "+1,234.57"),
+        ("distance_km", False, "1,235"),
+        ("promise_days", False, "1,234.568"),
+    ],
+)
+def test_amounts_have_cents_and_days_three_places(key: str, signed: bool, shown: str) -> None:
+    measure = next(x for x in MEASURES if x.key == key)
+
+    assert estimate_text(measure, Estimate(1234.5678), signed=signed) == shown
 
 
 def test_stock_may_come_from_a_file(
