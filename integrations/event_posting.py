@@ -21,6 +21,7 @@ _READ_AT_MOST = 65_536
 """So much of an answer is read, for its connection to be kept; more of it closes the connection."""
 _LOOKED_AT = 2_000
 _LONGEST_WORDS = 300
+_TRANSLATED = IPv6Network("64:ff9b::/96")
 _CONNECTED = "connection.connect_tcp.complete"
 
 
@@ -51,7 +52,7 @@ def refuse_target(url: str, allowed: Networks) -> None:
     parts = _parts(url)
     try:
         found = socket.getaddrinfo(parts.hostname, parts.port, type=socket.SOCK_STREAM)
-    except OSError:
+    except (OSError, UnicodeError):
         found = []
     for *_, place in found:
         _refuse_address(parts.scheme, str(place[0]), allowed)
@@ -87,8 +88,12 @@ def _refuse_address(scheme: str, text: str, allowed: Networks) -> None:
 
 
 def _plain(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
-    mapped = getattr(address, "ipv4_mapped", None)
-    return mapped if isinstance(mapped, IPv4Address) else address
+    """The IPv4 address that an IPv6 address stands for, where it is of such a kind."""
+    if isinstance(address, IPv4Address):
+        return address
+    if address in _TRANSLATED:
+        return IPv4Address(int(address) & 0xFFFF_FFFF)
+    return address.ipv4_mapped or address.sixtofour or address
 
 
 def post_event(
