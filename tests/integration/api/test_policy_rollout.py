@@ -68,6 +68,30 @@ async def test_an_order_without_a_customer_is_drawn_by_its_own_id(
     assert drawn == {x for x in orders if is_in_share(trial, x, 50)}
 
 
+async def test_a_process_policy_goes_out_to_a_share_and_back_as_a_routing_policy_does(
+    api: httpx.AsyncClient, filled: Engine
+) -> None:
+    body = {"kind": "process", "document": {"name": "trial", "reroute_attempts": 2}}
+    trial = (await api.post("/v1/policies", json=body)).json()["version"]
+    await start(api, trial, order_type="b2c", share=50)
+    customers = [f"C-{number}" for number in range(10, 30)]
+    for customer in customers:
+        await submit(api, f"W-{customer}", customer)
+
+    drawn = {x for x in customers if process_of(filled, f"W-{x}") == trial}
+    assert drawn == {x for x in customers if is_in_share(trial, x, 50)}
+    assert 0 < len(drawn) < 20
+    answer = (await api.post(f"/v1/policies/{trial}/rollback")).json()
+
+    assert {x["order_id"] for x in answer["repinned"]} == {f"W-{x}" for x in drawn}
+    assert {process_of(filled, f"W-{x}") for x in customers}.isdisjoint({trial})
+
+
+def process_of(engine: Engine, order_id: str) -> str:
+    with reading(engine) as session:
+        return pins.pinned(session, order_id, "process", "carried")
+
+
 async def test_a_promise_and_its_order_go_by_one_version_whatever_the_share(
     api: httpx.AsyncClient, filled: Engine
 ) -> None:
