@@ -1,7 +1,7 @@
 """Everything an operator may set, read from the environment (prefix `DOMS_`) or a `.env` file."""
 
 from decimal import Decimal
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,7 +17,14 @@ def _networks(value: object) -> object:
     """Networks as one text with commas, as the environment has them."""
     if not isinstance(value, str):
         return value
-    return tuple(part.strip() for part in value.split(",") if part.strip())
+    return tuple(_network(part.strip()) for part in value.split(",") if part.strip())
+
+
+def _network(text: str) -> IPv4Network | IPv6Network:
+    try:
+        return ip_network(text)
+    except ValueError:
+        raise ValueError(f"'{text}' is no network, such as 10.1.0.0/16") from None
 
 
 class Settings(BaseSettings):

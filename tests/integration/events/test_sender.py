@@ -10,12 +10,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import datetime, timedelta
+from ipaddress import ip_network
 from typing import Any
 
 import httpx
 import pytest
+from pydantic import ValidationError
 from sqlalchemy import Engine
 
+from config.settings import Settings
 from integrations.event_posting import RefusedTargetError, post_event, refuse_target
 from starter.event_sender import RETRIES, EventSender
 from store import event_deliveries, subscriptions
@@ -471,3 +474,12 @@ def test_a_process_that_is_killed_in_the_middle_loses_no_event(
     first, second = receiver.got[:2]
     assert receiver.heard[2:] == [(f"W-{number}", "order.accepted") for number in range(3)]
     assert [x.event_id for x in receiver.got[2:4]] == [first.event_id, second.event_id]
+
+
+def test_own_networks_are_named_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOMS_EVENTS_PRIVATE_NETWORKS", " 127.0.0.0/8, fd00::/8,")
+    assert Settings(_env_file=None).events_private_networks == (*LOOPBACK, ip_network("fd00::/8"))
+
+    monkeypatch.setenv("DOMS_EVENTS_PRIVATE_NETWORKS", "10.0.0.1/8")
+    with pytest.raises(ValidationError, match=r"'10.0.0.1/8' is no network, such as 10.1.0.0/16"):
+        Settings(_env_file=None)
