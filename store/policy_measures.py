@@ -14,14 +14,14 @@ NEWEST_ORDERS = 20_000
 """A report is made of so many at most, the newest, so its cost has a bound."""
 
 _SCOPE = ("brand", "region", "order_type", "channel")
-# Of a shipment given back or cancelled nothing is left to count as one; its line stays rejected.
+# What a moved plan held, another holds. Of a shipment given back or cancelled nothing is left to count as one; its line stays rejected.
 _COUNTS = (
     "SELECT (SELECT count(*) FROM mine) AS orders,"
     " (SELECT count(DISTINCT p.order_id) FROM plans p JOIN mine m ON m.order_id = p.order_id"
-    " WHERE p.state IN ('reserved', 'released')) AS routed_orders,"
+    " WHERE p.moved_to IS NULL AND p.state IN ('reserved', 'released')) AS routed_orders,"
     " (SELECT sum(CAST(p.document ->> 'cost_micros' AS bigint)) FROM plans p"
     " JOIN mine m ON m.order_id = p.order_id"
-    " WHERE p.state IN ('reserved', 'released')) AS cost_micros,"
+    " WHERE p.moved_to IS NULL AND p.state IN ('reserved', 'released')) AS cost_micros,"
     " (SELECT count(*) FROM sent) AS released_orders,"
     " (SELECT count(*) FROM sent WHERE shipments > 1) AS split_orders,"
     " (SELECT count(*) FROM asked) AS assigned_lines,"

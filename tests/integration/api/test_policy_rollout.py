@@ -315,6 +315,9 @@ async def test_a_version_is_reported_on_by_what_became_of_its_orders(
     plan(filled, "W-2", 7_000_000, "released")
     plan(filled, "W-2", 1_000_000, "reserved", version=2)
     plan(filled, "W-3", 50_000_000, "freed")
+    plan(filled, "W-1", 60_000_000, "reserved", version=7)
+    with transaction(filled) as session:
+        session.execute(text("UPDATE plans SET moved_to = 8 WHERE plan_version = 7"))
     ship(filled, "W-1", "released", promised=1)
     ship(filled, "W-2", "rejected", "released", "picking", returned=1, promised=5)
     ship(filled, "W-3", "delivered", arrived=2, promised=1)
