@@ -14,7 +14,8 @@ NEWEST_ORDERS = 20_000
 """A report is made of so many at most, the newest, so its cost has a bound."""
 
 _SCOPE = ("brand", "region", "order_type", "channel")
-# What a moved plan held, another holds. Of a shipment given back or cancelled nothing is left to count as one; its line stays rejected.
+# What a moved plan held, another holds now. A shipment given back or cancelled is none any more,
+# though its lines stay asked for and rejected.
 _COUNTS = (
     "SELECT (SELECT count(*) FROM mine) AS orders,"
     " (SELECT count(DISTINCT p.order_id) FROM plans p JOIN mine m ON m.order_id = p.order_id"
