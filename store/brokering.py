@@ -149,7 +149,7 @@ def standings(
     """The reserved plans of the batch's orders that may still be moved.
 
     Left out: what is about to be released, held or parked meanwhile, pinned to another policy
-    meanwhile, or planned in parts that are released at different times.
+    meanwhile, planned in parts that are released at different times, or by an unknown decision.
     """
     asked = {"order_ids": list(batch.order_ids)}
     waiting = {
@@ -166,11 +166,14 @@ def standings(
         if row.order_id in waiting:
             plans.setdefault(row.order_id, []).append(Plan.model_validate(row.document))
     versions = {row.order_id: row for row in session.execute(_VERSIONS, asked)}
+    known = decisions.known(
+        session, [plan.decision_id for found in plans.values() for plan in found]
+    )
     digest = content_hash(run_id)[:8]
     found = []
     for order_id, [plan, *others] in plans.items():
         places = held.get((order_id, plan.plan_version), {})
-        if places and not others:
+        if places and not others and plan.decision_id in known:
             used = versions[order_id]
             standing = _standing(session, order_id, plan, places, max(used.reserved, used.known))
             asked_now = {"request_id": f"{order_id}-d{standing.next_version}-{digest}", "now": now}

@@ -27,6 +27,11 @@ _LOAD = query(
     "decisions",
 )
 _IS_KNOWN = query("SELECT decision_id FROM decisions WHERE decision_id = :decision_id", "decisions")
+_KNOWN = query(
+    "SELECT decision_id FROM decisions WHERE decision_id IN :decision_ids",
+    "decisions",
+    lists=["decision_ids"],
+)
 # An alternative's decision is named after its promise: "promise-a-2" belongs to "promise-a".
 _PROMISE_OF = "rtrim(rtrim({}, '0123456789'), '-')"
 _UNUSED = query(
@@ -201,6 +206,11 @@ def load_policy(session: Session, decision_id: str) -> RoutingPolicy:
 def is_known(session: Session, decision_id: str) -> bool:
     """Whether there is a record of the decision."""
     return session.execute(_IS_KNOWN, {"decision_id": decision_id}).first() is not None
+
+
+def known(session: Session, decision_ids: Sequence[str]) -> set[str]:
+    """Those of which there is a record."""
+    return set(session.execute(_KNOWN, {"decision_ids": list(decision_ids)}).scalars())
 
 
 def unused(session: Session, before: datetime, *, limit: int = 10_000) -> list[str]:

@@ -1,9 +1,11 @@
 """Plans unreleased orders again, together. A Temporal Schedule starts it every few minutes."""
 
+from contextlib import suppress
 from datetime import timedelta
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
+from temporalio.exceptions import ActivityError
 
 from workflows.reactor import DATABASE_RETRIES, DATABASE_TIMEOUT
 
@@ -45,14 +47,16 @@ class BrokeringWorkflow:
             summary="Choose orders that are reserved and not released yet",
         )
         for batch in chosen.batches:
-            await workflow.execute_activity_method(
-                BrokeringActivities.rebroker,
-                BatchTask(**task.model_dump(), batch=batch),
-                start_to_close_timeout=_PLANNING,
-                heartbeat_timeout=_SIGN_OF_LIFE,
-                retry_policy=RetryPolicy(maximum_attempts=5),
-                summary=f"Plan {len(batch.order_ids)} orders again under {batch.policy}"[:190],
-            )
+            # What keeps one batch from being planned must not keep the others.
+            with suppress(ActivityError):
+                await workflow.execute_activity_method(
+                    BrokeringActivities.rebroker,
+                    BatchTask(**task.model_dump(), batch=batch),
+                    start_to_close_timeout=_PLANNING,
+                    heartbeat_timeout=_SIGN_OF_LIFE,
+                    retry_policy=RetryPolicy(maximum_attempts=5),
+                    summary=f"Plan {len(batch.order_ids)} orders again, {batch.policy}"[:190],
+                )
         return await workflow.execute_activity_method(
             BrokeringActivities.finish_brokering,
             task,

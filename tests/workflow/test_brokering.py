@@ -7,8 +7,10 @@ import pytest
 from sqlalchemy import text
 from temporalio.client import ScheduleActionStartWorkflow, ScheduleOverlapPolicy, WorkflowHandle
 
+from activities import brokering as activities_brokering
 from activities import route
 from config.settings import Settings
+from domain.errors import FinalError
 from domain.orders import Address
 from domain.plans import Plan
 from store import addresses, brokering, decisions
@@ -241,6 +243,29 @@ async def test_a_run_whose_worker_dies_between_two_moves_makes_each_once(
         await world.ship_and_deliver(f"{order_id}-1")
     await world.until(lambda: world.page("W-2").closed and world.page("W-1").closed, "all end")
     world.nothing_is_astray()
+
+
+async def test_a_batch_that_cannot_be_planned_keeps_no_other_from_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given: orders of two channels, of which one's stock cannot be read
+    await reserved_far_away(world)
+    await world.reserved(document("W-2", channel="app"))
+    assert world.sellable() == {"dc-1": 3, "dc-2": 3}
+    look = activities_brokering.build_facts
+
+    def fails(session: Any, skus: Any, now: Any, channel: str) -> Any:
+        if channel == "app":
+            raise FinalError("unreadable")
+        return look(session, skus, now, channel)
+
+    monkeypatch.setattr(activities_brokering, "build_facts", fails)
+    world.stock(dc_1__TEA=1)
+    # when
+    run = await world.brokering()
+    # then
+    assert (run.looked_at, run.moved, run.finished_at is not None) == (2, 1, True)
+    assert world.page("W-2").plan_version == 1
 
 
 async def test_an_order_takes_the_next_number_where_a_run_used_its_plans(

@@ -347,6 +347,13 @@ def test_an_order_that_changes_after_it_was_chosen_is_left_out(engine: Engine) -
     assert [x.order_id for x in found] == ["W-1"]
 
 
+def test_an_order_whose_decision_is_not_known_is_left_alone(engine: Engine) -> None:
+    a_world(engine, {("A", "X"): 9})
+    reserved(engine, "W-1", ("A", "1", "X", 1))
+    as_reserved(engine, "W-1")
+    assert looked_at(engine) == []
+
+
 def test_an_order_planned_in_two_parts_is_left_alone(engine: Engine) -> None:
     a_world(engine, {("A", "X"): 9})
     reserved(engine, "W-1", ("A", "1", "X", 1))
