@@ -138,7 +138,7 @@ _TRACKED = query(
     "fulfillments",
 )
 
-_CANCEL_WAITS = (
+CANCEL_WAITS = (
     "the node's answer to the cancel",
     "a person to say what the node did",
     "does not say whether it cancelled",
@@ -476,7 +476,7 @@ def _task(record: FulfillmentRecord) -> WorkTask:
             for line in order.lines
         ),
         packages=tuple(x for x in view.packages if x.status is not PackageStatus.VOIDED),
-        cancel_asked=any(wait in view.awaits for wait in _CANCEL_WAITS),
+        cancel_asked=any(wait in view.awaits for wait in CANCEL_WAITS),
         awaits=view.awaits,
         since=record.created_at,
     )

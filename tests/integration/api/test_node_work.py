@@ -1,5 +1,6 @@
 """A store without a system of its own: its people see their tasks and report what they did."""
 
+import inspect
 import json
 from typing import Any
 
@@ -13,6 +14,7 @@ from domain.plans import FulfillmentView
 from store import fulfillments, words
 from store.engine import reading, transaction
 from tests.integration.api.conftest import NOW, messages_of, release_fulfillment
+from workflows import fulfillment_node
 
 WORK = "/v1/nodes/store-1/work/W-1-1"
 
@@ -217,3 +219,24 @@ async def test_a_closed_fulfillment_takes_no_more_reports(
 
     assert answer.status_code == 409
     assert messages_of(filled) == []
+
+
+@pytest.mark.parametrize("wait", [*fulfillments.CANCEL_WAITS, "the node to pick and pack"])
+async def test_a_task_says_whether_a_cancel_waits_for_the_nodes_answer(
+    api: httpx.AsyncClient, filled: Engine, wait: str
+) -> None:
+    release_fulfillment(filled, node_id="store-1")
+    view = FulfillmentView(
+        fulfillment_id="W-1-1",
+        order_id="W-1",
+        revision=2,
+        status=FulfillmentStatus.PICKING,
+        awaits=f"{wait} until 2026-03-02 16:00 UTC",
+    )
+    with transaction(filled) as session:
+        fulfillments.record_fulfillment(session, view, NOW)
+
+    [task] = (await api.get("/v1/nodes/store-1/work")).json()["tasks"]
+
+    assert task["cancel_asked"] == (wait in fulfillments.CANCEL_WAITS)
+    assert wait in inspect.getsource(fulfillment_node)

@@ -179,6 +179,21 @@ def test_goods_in_hand_of_an_order_that_is_gone_have_to_go_back(
     assert reported(filled) == []
 
 
+def test_a_cancel_that_waits_for_the_store_is_answered_by_one_tap(
+    served: Served, filled: Engine
+) -> None:
+    release_fulfillment(filled, node_id="store-1")
+    waits = f"{fulfillments.CANCEL_WAITS[0]} until 2026-03-02 16:00 UTC"
+    set_status(filled, 1, FulfillmentStatus.PICKING, awaits=waits)
+
+    with opened(served.page) as page:
+        page.wait("document.body.innerText.includes('The customer asks to cancel')")
+        page.tap("Yes, stopped", times=2)
+        page.wait("document.body.innerText.includes('Cancelled \u2713')")
+
+    assert [x["type"] for x in reported(filled)] == ["cancelled"]
+
+
 def test_a_refusal_is_shown_in_words_and_nothing_is_lost(served: Served, filled: Engine) -> None:
     release_fulfillment(filled, node_id="store-1")
     set_status(filled, 1, FulfillmentStatus.RELEASED)
