@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from domain import geo
 from domain.network import Place
 from domain.orders import Method
-from domain.routing.costs import atom_prices, services_of, site_costs, workload_costs
+from domain.routing.costs import services_of, site_costs, workload_costs
 from domain.routing.demand import Demand
 from domain.routing.facts import (
     SPEED,
@@ -30,6 +30,7 @@ from domain.routing.pricing import COUNTER, NO_SERVICE, Sites, first_legs, first
 from domain.routing.supply import Supply, supply_of
 from domain.routing.task import GroupTask, Held
 from domain.routing.timetable import Times, times_of
+from domain.routing.unit_prices import atom_prices
 
 NOT_ENOUGH_UNITS = "not enough units"
 NO_STOCK = "no stock"

@@ -4,14 +4,12 @@ Each is a price that is never below 0: what is worth something costs those that 
 that nobody needs changes no plan, and integers stay exact.
 """
 
-from collections.abc import Sequence
 from decimal import Decimal
 from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from domain.catalogue import Product
 from domain.errors import FinalError
 from domain.routing.conditions import exact
 from domain.routing.decision import StockFact
@@ -160,75 +158,3 @@ def workload_costs(task: GroupTask, nodes: NDArray[np.int64], rooms: Ints) -> In
         used = max(0, MICROS - left * MICROS // max(1, whole))
         prices.append(cost * max(0, used - above) // (MICROS - above))
     return np.array(prices, dtype=np.int64)
-
-
-def atom_prices(task: GroupTask, nodes: NDArray[np.int64], have: Ints) -> Ints:
-    """(row, atom): what the units themselves cost at the node; no columns: nothing."""
-    criteria, demand = task.policy.criteria, task.demand
-    wanted = (criteria.markdown, criteria.velocity, criteria.stock_out)
-    if not criteria.goods_cost_weight and all(x is None for x in wanted):
-        return np.zeros((len(nodes), 0), dtype=np.int64)
-    rows = {node: row for row, node in enumerate(nodes.tolist())}
-    index, prices = task.facts.network.index, np.zeros((len(nodes), len(demand.atoms)), np.int64)
-    for number, atom in enumerate(demand.atoms):
-        for sku, units in atom.needs:
-            name = demand.skus[sku]
-            product = task.facts.products.get(name)
-            usual = _units_price(criteria, product, _NO_FACT, 0, units)
-            column = np.full(len(nodes), usual, dtype=np.int64)
-            for node_id, fact in known_of(product, task.facts.stock_facts.get(name, ())).items():
-                row = rows.get(index.get(node_id, -1))
-                if row is not None:
-                    left = int(have[row, sku]) - units
-                    column[row] = _units_price(criteria, product, fact, left, units)
-            prices[:, number] = np.minimum(prices[:, number] + column, _REFUSED)
-    if prices.max(axis=0, initial=0).sum(dtype=np.float64) >= _REFUSED:
-        raise FinalError("units would cost more than 10^11: check criteria and stock facts")
-    return prices
-
-
-def known_of(product: Product | None, facts: Sequence[StockFact]) -> dict[str, StockFact]:
-    """Node id -> what is known of the product's units there: facts, else its attributes.
-
-    The attributes `unit_cost_at`, `markdown_at` and `daily_demand_at` hold numbers by node id; what
-    is no number of 0 or more counts as not said.
-    """
-    said: dict[str, dict[str, Decimal]] = {}
-    for name, attribute in _ATTRIBUTES.items():
-        values = product.attributes.get(attribute) if product is not None else None
-        for node_id, value in values.items() if isinstance(values, dict) else ():
-            number = exact(value)
-            if number is not None and number >= 0:
-                said.setdefault(str(node_id), {})[name] = number
-    found = {
-        node_id: _NO_FACT.model_copy(update={"node_id": node_id, **values})
-        for node_id, values in said.items()
-    }
-    return found | {fact.node_id: fact for fact in facts}
-
-
-_ATTRIBUTES = {
-    "unit_cost": "unit_cost_at",
-    "markdown": "markdown_at",
-    "daily_demand": "daily_demand_at",
-}
-
-
-def _units_price(
-    criteria: Criteria, product: Product | None, fact: StockFact, left: int, units: int
-) -> int:
-    """Micros for so many units, of which `left` stay at the node; rounded down for each unit."""
-    unit_cost = product.unit_cost if product is not None else Decimal(0)
-    if fact.unit_cost is not None:
-        unit_cost = fact.unit_cost
-    each = micros(unit_cost * criteria.goods_cost_weight)
-    demand = fact.daily_demand
-    if criteria.markdown is not None:
-        lost = max(Decimal(0), criteria.markdown.up_to - fact.markdown)
-        each += micros(lost * criteria.markdown.weight)
-    if criteria.velocity is not None:
-        each += micros(criteria.velocity.cost * min(_WHOLE, demand / criteria.velocity.fast))
-    if criteria.stock_out is not None and demand:
-        wanted = demand * criteria.stock_out.days
-        each += micros(criteria.stock_out.cost * max(Decimal(0), 1 - max(0, left) / wanted))
-    return min(each * units, _REFUSED)

@@ -7,6 +7,7 @@ from domain.catalogue import KitComponent, Product
 from domain.errors import FinalError
 from domain.network import Node, NodeKind, Place
 from domain.orders import Method, ServiceLevel
+from domain.routing import unit_prices
 from domain.routing.decision import CapacityLeft, Decision, InboundSupply, Snapshot, StockFact
 from domain.routing.explain import explain
 from domain.routing.facts import facts_of, snapshot_id, snapshot_of
@@ -457,3 +458,25 @@ def test_what_a_product_says_of_its_units_by_node_counts_where_no_fact_does() ->
         "N2": 7_000_000 + 2_000_000 + 1_000_000,
         "N3": 7_000_000 + 4_000_000,
     }
+
+
+def test_prices_of_many_products_are_forgotten_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unit_prices, "_MOST_TABLES", 1)
+    products = {sku: Product(sku=sku, unit_cost=Decimal(1)) for sku in "AB"}
+    facts = snapshot((node("N1"),), {"A": {"N1": 1}, "B": {"N1": 1}}, products=products)
+    asked = request(line("1", "A"), line("2", "B"))
+
+    decisions = [decide(asked, facts, scored(goods_cost_weight="1")) for _ in range(2)]
+
+    assert [plan_of(x).cost_micros for x in decisions] == [9_500_000] * 2
+
+
+def test_prices_follow_what_is_known_now() -> None:
+    rules = scored(goods_cost_weight="1")
+    asked = request(line("1", "A"))
+    before = pair({}, {}, products={"A": Product(sku="A", unit_cost=Decimal(1))})
+    after = before.model_copy(update={"products": {"A": Product(sku="A", unit_cost=Decimal(2))}})
+
+    found = [plan_of(decide(asked, facts, rules)).cost_micros for facts in (before, after)]
+
+    assert found == [8_000_000, 9_000_000]
