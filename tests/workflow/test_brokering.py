@@ -7,7 +7,6 @@ import pytest
 from sqlalchemy import text
 from temporalio.client import ScheduleActionStartWorkflow, ScheduleOverlapPolicy, WorkflowHandle
 
-from activities import brokering as activities_brokering
 from activities import route
 from config.settings import Settings
 from domain.errors import FinalError
@@ -16,6 +15,7 @@ from domain.plans import Plan
 from store import addresses, brokering, decisions
 from store.columns import statement
 from store.engine import reading, transaction
+from store.snapshot import build_facts
 from tests.integration.store.builders import used_capacity
 from tests.workflow.held_back import let_the_word_go, word_held_back
 from tests.workflow.test_replanned import NEW_HOME
@@ -252,14 +252,14 @@ async def test_a_batch_that_cannot_be_planned_keeps_no_other_from_it(
     await reserved_far_away(world)
     await world.reserved(document("W-2", channel="app"))
     assert world.sellable() == {"dc-1": 3, "dc-2": 3}
-    look = activities_brokering.build_facts
+    look = build_facts
 
     def fails(session: Any, skus: Any, now: Any, channel: str) -> Any:
         if channel == "app":
             raise FinalError("unreadable")
         return look(session, skus, now, channel)
 
-    monkeypatch.setattr(activities_brokering, "build_facts", fails)
+    monkeypatch.setattr("activities.brokering.build_facts", fails)
     world.stock(dc_1__TEA=1)
     # when
     run = await world.brokering()

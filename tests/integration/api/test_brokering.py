@@ -8,8 +8,10 @@ import httpx
 import pytest
 from sqlalchemy import Engine
 
+from domain.routing.decision import Decision, DecisionRequest, Purpose, Snapshot
+from domain.routing.policy import RoutingPolicy
 from starter.answers import Answers
-from store import brokering
+from store import brokering, decisions
 from store.columns import statement
 from store.engine import transaction
 from tests.integration.api.conftest import NOW, messages_of, order_document
@@ -113,3 +115,31 @@ async def test_what_is_no_one_choice_of_a_known_node_is_refused(
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["path"] == path
     assert messages_of(engine) == before
+
+
+async def test_a_decision_of_a_run_is_explained_with_why_it_moved_the_order(
+    api: httpx.AsyncClient, engine: Engine
+) -> None:
+    # given
+    a_run(engine)
+    request = DecisionRequest(
+        request_id="W-1-d2-x",
+        purpose=Purpose.REROUTE,
+        now=NOW,
+        lines=(),
+        groups=(),
+        forced_nodes=("dc-1",),
+    )
+    decided = Decision(
+        request_id="W-1-d2-x", policy_version="p@1", snapshot_id="s", options=(), chosen=None
+    )
+    snapshot, policy = Snapshot(availability={}, nodes=()), RoutingPolicy(name="p")
+    with transaction(engine) as session:
+        decisions.save_decision(session, "W-1-d2-x", "W-1", request, snapshot, policy, decided, NOW)
+    # when
+    answer = await api.get("/v1/decisions/W-1-d2-x/explain")
+    # then
+    assert answer.json()["explanation"] == (
+        "Re-planned with other orders: moved from far to near. Chosen by people, or granted there:"
+        " only dc-1 may serve. No plan was made."
+    )
