@@ -10,6 +10,8 @@ from pydantic_core import from_json
 LONGEST_MESSAGE = 500
 """Characters kept of the other side's words."""
 HIDDEN = "[...]"
+_LOOKED_AT = 10 * LONGEST_MESSAGE
+"""What is looked through: the time it takes grows with the square of it."""
 
 _EMAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 _TOKEN = re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{8,}")
@@ -27,7 +29,7 @@ def words_of(response: httpx.Response, *secrets: str) -> str:
     Left out: e-mail addresses, tokens, `secrets`, and whatever the request said under a name that
     looks personal (a vendor likes to quote it back).
     """
-    said = _message(response)
+    said = _message(response)[:_LOOKED_AT]
     for fact in sorted({*_sent_facts(response), *filter(None, secrets)}, key=len, reverse=True):
         said = re.sub(re.escape(fact), HIDDEN, said, flags=re.IGNORECASE)
     said = _TOKEN.sub(HIDDEN, _EMAIL.sub(HIDDEN, said))

@@ -358,3 +358,12 @@ def test_half_a_json_document_is_no_answer() -> None:
         pytest.raises(OutsideUnavailableError, match="without a JSON object"),
     ):
         call(client, "GET", url)
+
+
+def test_a_page_of_a_megabyte_is_an_error_of_some_words() -> None:
+    vendor = Vendor(httpx.Response(500, text="c" * 1_000_000))
+
+    with pytest.raises(OutsideUnavailableError, match="answered 500: c+$") as raised:
+        vendor.send()
+
+    assert len(str(raised.value)) < 600
