@@ -363,7 +363,7 @@ def test_half_a_json_document_is_no_answer() -> None:
 def test_a_page_of_a_megabyte_is_an_error_of_some_words() -> None:
     vendor = Vendor(httpx.Response(500, text="c" * 1_000_000))
 
-    with pytest.raises(OutsideUnavailableError, match="answered 500: c+$") as raised:
+    with pytest.raises(OutsideUnavailableError, match=r"answered 500: c+$") as raised:
         vendor.send()
 
     assert len(str(raised.value)) < 600
