@@ -7,6 +7,7 @@ from domain.catalogue import KitComponent, Product
 from domain.errors import FinalError
 from domain.network import Node, NodeKind, Place
 from domain.orders import Method, ServiceLevel
+from domain.routing import facts as kernel_facts
 from domain.routing import unit_prices
 from domain.routing.decision import CapacityLeft, Decision, InboundSupply, Snapshot, StockFact
 from domain.routing.explain import explain
@@ -462,8 +463,12 @@ def test_what_a_product_says_of_its_units_by_node_counts_where_no_fact_does() ->
 
 def test_prices_of_many_products_are_forgotten_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unit_prices, "_MOST_TABLES", 1)
+    monkeypatch.setattr(kernel_facts, "_MOST_DOCUMENTS", 0)
     products = {sku: Product(sku=sku, unit_cost=Decimal(1)) for sku in "AB"}
-    facts = snapshot((node("N1"),), {"A": {"N1": 1}, "B": {"N1": 1}}, products=products)
+    known = tuple(StockFact(node_id="N1", sku=sku, unit_cost=Decimal(1)) for sku in "AB")
+    facts = snapshot(
+        (node("N1"),), {"A": {"N1": 1}, "B": {"N1": 1}}, products=products, stock_facts=known
+    )
     asked = request(line("1", "A"), line("2", "B"))
 
     decisions = [decide(asked, facts, scored(goods_cost_weight="1")) for _ in range(2)]
