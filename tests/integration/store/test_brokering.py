@@ -1,7 +1,9 @@
 """Moving reserved plans: all of a group or none, and never what is released."""
 
+import multiprocessing
 import random
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 
 import pytest
@@ -18,7 +20,7 @@ from domain.routing.policy import RoutingPolicy
 from store import brokering, decisions, moves, order_intake, outbox, reporting, reservations
 from store.brokering import Move
 from store.columns import statement
-from store.engine import reading, transaction
+from store.engine import open_engine, reading, transaction
 from tests.conftest import empty
 from tests.integration.store.builders import (
     DATE,
@@ -419,6 +421,58 @@ def test_runs_that_move_the_same_orders_move_each_once(engine: Engine) -> None:
         moved = [x.order_id for n in range(4) for x in brokering.moves_of(session, f"run-{n}")]
     assert len(moved) == len(set(moved))
     assert filled(engine, "B", "X").get("reserved", 0) == len(moved)
+
+
+def _groups() -> list[list[Move]]:
+    plan = a_plan(("A", "1", "X", 1))
+    pairs = [(f"W-{n}", f"W-{n + 1}") for n in range(0, 40, 2)]
+    return [[a_move(x, plan, ("B", "1", "X", 1)) for x in pair] for pair in pairs]
+
+
+def _move_all(url: str) -> None:
+    """A process that makes every move that can still be made."""
+    engine = open_engine(url)
+    for group in _groups():
+        with suppress(ConflictError):
+            move(engine, *group)
+    engine.dispose()
+
+
+def test_a_run_that_is_killed_in_its_middle_is_finished_by_another(
+    engine: Engine, database_url: str
+) -> None:
+    # given
+    a_world(engine, {("A", "X"): 40, ("B", "X"): 40})
+    for n in range(40):
+        reserved(engine, f"W-{n}", ("A", "1", "X", 1))
+    # when a process is killed as soon as it has moved something
+    context = multiprocessing.get_context("spawn")
+    first = context.Process(target=_move_all, args=(database_url,))
+    first.start()
+    while first.is_alive() and not moved_by(engine):
+        first.join(0.001)
+    first.kill()
+    first.join()
+    half = moved_by(engine)
+    books_are_right(engine)
+    # and another one does the same
+    second = context.Process(target=_move_all, args=(database_url,))
+    second.start()
+    second.join()
+    # then each was moved once, with its partner
+    assert half
+    assert len(half) % 2 == 0
+    assert sorted(moved_by(engine)) == sorted(f"W-{n}" for n in range(40))
+    assert filled(engine, "A", "X") == {"usable": 40}
+    assert filled(engine, "B", "X") == {"usable": 40, "reserved": 40}
+    with reading(engine) as session:
+        assert outbox.counts(session)["waiting"] == 40
+    books_are_right(engine)
+
+
+def moved_by(engine: Engine) -> list[str]:
+    with reading(engine) as session:
+        return [x.order_id for x in brokering.moves_of(session, "run-1")]
 
 
 Step = tuple[str, int, int, int]
