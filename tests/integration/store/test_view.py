@@ -430,8 +430,16 @@ def test_the_policy_in_force_is_remembered_until_another_is_activated(
         following.stop()
 
 
+@pytest.mark.parametrize(
+    "rules",
+    [
+        {"sourcing_groups": ("west",)},
+        {"strategies": ({"name": "s", "filters": {"sourcing_groups": ("west",)}},)},
+    ],
+    ids=["flat", "of a strategy"],
+)
 def test_a_policys_sourcing_groups_are_those_of_the_network_as_it_is_now(
-    engine: Engine, following: Following
+    engine: Engine, following: Following, rules: dict[str, Any]
 ) -> None:
     def west(*nodes: str) -> DistributionGroup:
         return DistributionGroup(group_id="west", nodes=nodes)
@@ -441,7 +449,7 @@ def test_a_policys_sourcing_groups_are_those_of_the_network_as_it_is_now(
             whole = a_network(*NODES).model_copy(update={"groups": groups})
             network.import_network(session, whole, PRODUCTS, NOW)
 
-    document = RoutingPolicy(name="r", sourcing_groups=("west",)).model_dump(mode="json")
+    document = RoutingPolicy(name="r", **rules).model_dump(mode="json")
     with transaction(engine) as session:
         version = policies.publish(session, "routing", document, NOW)
     # A group that the network lacks would leave every order unserved.
