@@ -230,7 +230,10 @@ def _first_day_costs(pricer: GroupPricer, units: Ints, grams: Ints) -> Ints:
 
 
 def excluded_of(groups: Sequence[GroupPlan]) -> dict[str, tuple[str, ...]]:
-    """Reason -> nodes that hold something of the order but may serve none of its groups."""
+    """Reason -> nodes that hold something of the order but may serve none of its groups.
+
+    Nodes that may serve, but not with a certain product, stand under a reason that names it.
+    """
     found = [plan.pricer.candidates for plan in groups if plan.pricer is not None]
     able: set[int] = set()
     if len(found) > 1:
