@@ -44,7 +44,8 @@ PRODUCTS = {
 
 
 def rule(**fields: Any) -> AutomationRule:
-    return AutomationRule.model_validate({"name": "r", "event": "accepted", "do": "notify", **fields})
+    given = {"name": "r", "event": "accepted", "do": "notify", **fields}
+    return AutomationRule.model_validate(given)
 
 
 @pytest.mark.parametrize(
