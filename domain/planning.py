@@ -177,6 +177,7 @@ def plan_of(
         ),
         cost_micros=option.cost_micros,
         explanation=explanation,
+        asks_people=decision.after == "customer_care",
     )
 
 

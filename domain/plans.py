@@ -113,6 +113,8 @@ class Plan(Model):
     cost_micros: int = 0
     explanation: str = ""
     """The kernel's own words on why this plan."""
+    asks_people: bool = False
+    """Whether the routing policy's last resort for what is missing is customer care."""
 
     @property
     def deliver_by(self) -> UtcTime | None:

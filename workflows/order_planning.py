@@ -42,6 +42,7 @@ with workflow.unsafe.imports_passed_through():
 
 PAYMENT_HOLD = "payment"
 MOST_REFUSALS = 10
+NOBODY_HAS_IT = "no node can supply it: the routing policy asks people"
 """How often one planning round may be refused at reserve before its units wait for supply."""
 
 
@@ -124,7 +125,7 @@ class Planning:
             refused += [
                 Exclusion(node_id=node, sku=sku or None, reason=REFUSED) for node, sku in short
             ]
-        await self._wait_for_supply()
+        await self._wait_for_supply(asks_people=plan.asks_people)
         return True
 
     async def _ask_about_rerouting(self) -> bool:
@@ -217,7 +218,7 @@ class Planning:
             plan=plan, reservation_id=reservation_id, release_at=release_at
         )
 
-    async def _wait_for_supply(self) -> None:
+    async def _wait_for_supply(self, *, asks_people: bool) -> None:
         """Queue what no node can serve, or end it where the order may not wait."""
         core, state = self._core, self._core.state
         short = state.book.units(Bucket.OPEN)
@@ -236,8 +237,9 @@ class Planning:
         if state.backorder is None:
             state.backorder = WaitingBackorder(
                 since=now,
-                until=now + core.timings.backorder,
+                until=now if asks_people else now + core.timings.backorder,
                 look_at=now + core.timings.backorder_look,
+                asks_people=asks_people,
             )
         state.at_risk = True
         core.note(
@@ -313,7 +315,9 @@ class Planning:
             return False
         answer_by = state.backorder.until + core.timings.backorder_answer
         if self._may_ask and workflow.now() < answer_by:
-            reason, choices = "units could not be supplied in time", (Choice.RETRY, Choice.CANCEL)
+            asks_people = state.backorder.asks_people
+            reason = NOBODY_HAS_IT if asks_people else "units could not be supplied in time"
+            choices = (Choice.RETRY, Choice.CANCEL)
             if core.behavior >= ASKS_AND_GOES_ON:
                 resume = core.question("backorder", reason, choices)
                 if resume is None:
@@ -326,6 +330,7 @@ class Planning:
                     return True
             if resume.choice is Choice.RETRY:
                 state.backorder.until = workflow.now() + core.timings.backorder
+                state.backorder.asks_people = False
                 core.note("backordered", "A person chose to wait on")
                 return True
         core.withdraw("backorder")
@@ -467,4 +472,7 @@ class Planning:
 
     @property
     def _may_ask(self) -> bool:
-        return self._core.facts.backorder_last_resort is LastResort.ASK
+        """Whether a person decides what becomes of units that wait, before they are cancelled."""
+        waiting = self._core.state.backorder
+        asks_people = waiting is not None and waiting.asks_people
+        return asks_people or self._core.facts.backorder_last_resort is LastResort.ASK

@@ -45,6 +45,8 @@ class WaitingBackorder(_Mutable):
     since: datetime
     until: datetime
     look_at: datetime
+    asks_people: bool = False
+    """Whether a person is asked at once, as the routing policy says."""
 
 
 class OrderState(_Mutable):

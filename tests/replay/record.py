@@ -552,6 +552,22 @@ async def automated(world: World) -> None:
     await world.result(order)
 
 
+async def customer_care(world: World) -> None:
+    """No node can supply it, and the routing policy asks people at once; supply comes later."""
+    world.prepare(routing={"after": ["customer_care"]})
+    order = await world.submit(document())
+    report = await world.until_shown(order, "attention: backorder")
+    assert report.view.attention is not None
+    await world.choose(order, report.view.attention.park_id, "retry")
+    await world.until_shown(order, "backordered")
+    world.stock(dc_1__TEA=2)
+    await world.until_shown(order, "reserved")
+    await world.skip(minutes=31)
+    await world.until_fulfillment("W-1-1", "acknowledged")
+    await world.ship_and_deliver("W-1-1")
+    await world.result(order)
+
+
 async def unpaid_again(world: World) -> None:
     """A new version's payment is pending: held until it is paid."""
     world.prepare()
@@ -656,6 +672,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     answered_during_a_cancel,
     unpaid_again,
     automated,
+    customer_care,
     moved,
     moved_unheard,
     chosen_nodes,

@@ -224,6 +224,39 @@ async def test_a_question_nobody_answers_ends_in_a_cancel(world: World) -> None:
     world.nothing_is_astray()
 
 
+async def test_customer_care_is_asked_at_once_where_the_routing_policy_says_so(
+    world: World,
+) -> None:
+    # given
+    world.prepare(routing={"after": ["customer_care"]})
+    # when
+    order = await world.submit(document())
+    report = await world.until_shown(order, "attention: backorder")
+    # then
+    asked = report.view.attention
+    assert asked is not None
+    assert asked.reason == "no node can supply it: the routing policy asks people"
+    # when: a person lets it wait, and then nothing comes
+    await world.choose(order, asked.park_id, "retry")
+    await world.until_shown(order, "backordered")
+    await world.skip(days=31)
+    # then
+    assert await world.result(order) == ("cancelled", 0, 2)
+    world.nothing_is_astray()
+
+
+async def test_supply_that_arrives_spares_customer_care_the_question(world: World) -> None:
+    # given
+    world.prepare(routing={"after": ["customer_care"]})
+    order = await world.submit(document())
+    await world.until_shown(order, "attention: backorder")
+    # when
+    world.stock(dc_1__TEA=2)
+    # then
+    await world.until_shown(order, "reserved")
+    await world.until(lambda: world.page().attention is None, "nobody is asked any more")
+
+
 async def test_an_order_that_may_not_wait_is_cancelled_at_once(world: World) -> None:
     # given
     world.prepare()

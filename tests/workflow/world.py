@@ -346,14 +346,16 @@ class World:
     def reference(self) -> Reference:
         return self._reference
 
-    def prepare(self, *, process: dict[str, Any] | None = None) -> None:
+    def prepare(
+        self, *, process: dict[str, Any] | None = None, routing: dict[str, Any] | None = None
+    ) -> None:
         """Load the network, catalogue and policies."""
         now = datetime.now(UTC)
         with transaction(self.engine) as session:
             network.import_network(session, sample_network(), PRODUCTS, now)
-            routing = policies.publish(session, "routing", {"name": "test"}, now)
+            rules = policies.publish(session, "routing", {"name": "test", **(routing or {})}, now)
             pinned = policies.publish(session, "process", {"name": "test", **(process or {})}, now)
-            policies.activate(session, routing, {}, now)
+            policies.activate(session, rules, {}, now)
             policies.activate(session, pinned, {}, now)
 
     def stock(self, **units: int) -> None:
