@@ -357,6 +357,13 @@ def _missing(task: GroupTask, pricer: GroupPricer, shipments: Sequence[Shipment]
     return missing
 
 
+def _hold_together(task: GroupTask, pricer: GroupPricer, position: int) -> bool:
+    """Whether all nodes have the line's units between them."""
+    demand, have = task.demand, pricer.candidates.have
+    quantity = demand.lines[position].quantity
+    return all(int(have[:, sku].sum()) >= each * quantity for sku, each in demand.parts[position])
+
+
 def _why_not(
     task: GroupTask, pricer: GroupPricer, position: int, atom: Atom, *, is_full: bool
 ) -> str:
@@ -365,6 +372,8 @@ def _why_not(
     parts = task.demand.parts[position]
     holds = [candidates.have[:, sku] >= each * quantity for sku, each in parts]
     if not np.logical_and.reduce(holds).any():
+        if is_full and atom.may_split and _hold_together(task, pricer, position):
+            return TOO_MANY_SHIPMENTS
         reasons = [
             why_missing(task, task.demand.skus[sku], candidates)
             for (sku, _), enough in zip(parts, holds, strict=True)

@@ -46,7 +46,7 @@ class GroupTask:
         if self.demand.one_shipment:
             return 1
         limit = self.policy.max_shipments
-        return len(self.demand.lines) * limit if "max_shipments" in self.dropped else limit
+        return max(limit, self.demand.units) if "max_shipments" in self.dropped else limit
 
     def holds(self, limit: SoftLimit) -> bool:
         """Whether the limit is still in force."""

@@ -246,6 +246,17 @@ def test_most_shipments_is_a_limit_until_it_is_relaxed() -> None:
     assert missing_of(asked, two_nodes(), policy(max_shipments=1)) == []
 
 
+def test_a_relaxed_limit_of_shipments_lets_one_line_come_from_as_many_nodes_as_it_takes() -> None:
+    # given
+    nodes = tuple(node(f"N{n}") for n in range(1, 6))
+    facts = snapshot(nodes, {"A": {f"N{n}": 1 for n in range(1, 6)}})
+    asked = request(line("1", "A", 5))
+    # when, then
+    hard = policy(max_shipments=3, relax=())
+    assert missing_of(asked, facts, hard) == [("1", 2, "more shipments than allowed")]
+    assert missing_of(asked, facts, policy(max_shipments=3)) == []
+
+
 def test_a_line_no_node_has_whole_is_split_with_few_shipments() -> None:
     nodes = tuple(node(f"N{n}", cost_per_order=Decimal(n)) for n in range(1, 6))
     stock = {"A": {"N1": 1, "N2": 4, "N3": 5, "N4": 3, "N5": 5}, "B": {"N1": 1}}

@@ -31,7 +31,7 @@ from tests.unit.domain.builders import (
 )
 
 SKUS = ("A", "B", "C", "D", "E")
-DECIDED = "616ec5933ec3143b74fcf1b4a93b3cad1cb987ba27ae9c97d7b2dca10e659847"
+DECIDED = "897bacb8887aa1de72576dfe43bb0d0a7814b4efc4354bda8095e4453f1702e0"
 DECIDED_TOGETHER = "22a804650f4ade7cd15b928d8846f1c6a94d3d17e0cc05f30ded31faef3f6153"
 
 
