@@ -398,7 +398,7 @@ def _free(
     ledger.apply(session, changes, cause)
     give_back_capacity(session, back)
     settle_plans(session, order_id, rows)
-    grant_all(session, changes, cause)
+    grant_all(session, changes, replace(cause, key=f"{cause.key}/grant"))
 
 
 def _fits(fulfillments: Sequence[FulfillmentOrder], by_place: dict[tuple[str, str], _Row]) -> bool:

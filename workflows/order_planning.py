@@ -237,10 +237,10 @@ class Planning:
         if state.backorder is None:
             state.backorder = WaitingBackorder(
                 since=now,
-                until=now if asks_people else now + core.timings.backorder,
+                until=now + core.timings.backorder,
                 look_at=now + core.timings.backorder_look,
-                asks_people=asks_people,
             )
+        state.backorder.asks_people = state.backorder.asks_people or asks_people
         state.at_risk = True
         core.note(
             "backordered", counted(sum(short.values()), "unit", "waits", "wait") + " for supply"
@@ -312,12 +312,10 @@ class Planning:
         """After the longest wait: cancel what is left, or ask a person, as the policy says."""
         core, state = self._core, self._core.state
         if state.backorder is None or workflow.now() < state.backorder.until:
-            return False
+            return await self._ask_customer_care()
         answer_by = state.backorder.until + core.timings.backorder_answer
         if self._may_ask and workflow.now() < answer_by:
-            asks_people = state.backorder.asks_people
-            reason = NOBODY_HAS_IT if asks_people else "units could not be supplied in time"
-            choices = (Choice.RETRY, Choice.CANCEL)
+            reason, choices = "units could not be supplied in time", (Choice.RETRY, Choice.CANCEL)
             if core.behavior >= ASKS_AND_GOES_ON:
                 resume = core.question("backorder", reason, choices)
                 if resume is None:
@@ -330,9 +328,29 @@ class Planning:
                     return True
             if resume.choice is Choice.RETRY:
                 state.backorder.until = workflow.now() + core.timings.backorder
-                state.backorder.asks_people = False
                 core.note("backordered", "A person chose to wait on")
                 return True
+        await self._end_wait()
+        return True
+
+    async def _ask_customer_care(self) -> bool:
+        """Ask at once, where the routing policy says so; unanswered, the wait goes on."""
+        core, waiting = self._core, self._core.state.backorder
+        if waiting is None or not waiting.asks_people:
+            return False
+        resume = core.question("backorder", NOBODY_HAS_IT, (Choice.RETRY, Choice.CANCEL))
+        if resume is None:
+            return False
+        waiting.asks_people = False
+        if resume.choice is Choice.RETRY:
+            core.note("backordered", "A person chose to wait on")
+        else:
+            await self._end_wait()
+        return True
+
+    async def _end_wait(self) -> None:
+        """Cancel the units that still wait."""
+        core, state = self._core, self._core.state
         core.withdraw("backorder")
         waiting = state.book.units(Bucket.BACKORDERED)
         dropped = await self.drop_backorder(waiting, Bucket.CANCELLED)
@@ -342,7 +360,6 @@ class Planning:
         if state.backorder is not None:
             # The rest was granted at the last moment; its grant will end this wait.
             state.backorder.until = workflow.now() + core.timings.backorder
-        return True
 
     async def take_grant(self, grant: SupplyGranted) -> None:
         """Supply arrived and was reserved for this order: plan it."""
@@ -465,14 +482,11 @@ class Planning:
         if state.backorder is not None:
             found.append(Deadline(state.backorder.look_at, "look again for stock"))
             until = state.backorder.until
-            if "backorder" in self._core.questions:
+            if "backorder" in self._core.questions and self._may_ask:
                 until += self._core.timings.backorder_answer
             found.append(Deadline(until, "give up waiting for supply"))
         return found
 
     @property
     def _may_ask(self) -> bool:
-        """Whether a person decides what becomes of units that wait, before they are cancelled."""
-        waiting = self._core.state.backorder
-        asks_people = waiting is not None and waiting.asks_people
-        return asks_people or self._core.facts.backorder_last_resort is LastResort.ASK
+        return self._core.facts.backorder_last_resort is LastResort.ASK

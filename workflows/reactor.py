@@ -79,6 +79,8 @@ class Reactor:
         self._asked: Attention | None = None
         self._put_aside: Attention | None = None
         """A parked step's question, interrupted; asked again unless the step succeeds."""
+        self._early: Resume | None = None
+        """What was answered to it meanwhile."""
         self._parks = 0
         self.questions: dict[str, Attention] = {}
         """Step -> what a person is asked while the loop goes on with everything else."""
@@ -275,15 +277,14 @@ class Reactor:
         Asked again after an interruption, it is the same question, under the same park id.
         """
         asked, aside = self._asked, self._put_aside
+        self._resume = None
         if aside is not None and aside.step == step:
             # The step was tried again: what it failed by may be worded anew.
             asked = aside.model_copy(update={"reason": reason[:250]})
+            self._resume, self._early, self._put_aside = self._early, None, None
         elif asked is None or (asked.step, asked.reason) != (step, reason[:250]):
             asked = self._attention(step, reason, choices)
         self.attention = self._asked = asked
-        if aside is None or aside.park_id != asked.park_id:
-            self._resume = None
-        self._put_aside = None
         await self.before_wait()
         answer = await self._answered(unless, until)
         self.attention = self._first_question
@@ -293,7 +294,7 @@ class Reactor:
 
     def _forget_put_aside(self, step: str) -> None:
         if self._put_aside is not None and self._put_aside.step == step:
-            self._put_aside = self._asked = self._resume = None
+            self._put_aside = self._asked = self._early = None
 
     def question(self, step: str, reason: str, choices: tuple[Choice, ...]) -> Resume | None:
         """Ask a person and go on; their choice once it is there.
@@ -365,7 +366,8 @@ class Reactor:
             offered = ", ".join(choice.value for choice in asked.choices)
             return f"choose one of {offered}"
         is_open = asked.step in self.questions
-        if resume.park_id in self._chosen or (self._resume is not None and not is_open):
+        taken = self._early if asked is self._put_aside else self._resume
+        if resume.park_id in self._chosen or (taken is not None and not is_open):
             return "somebody has just answered"
         return None
 
@@ -376,6 +378,8 @@ class Reactor:
             return refusal
         if asked.step in self.questions:
             self._chosen[resume.park_id] = resume
+        elif asked is self._put_aside:
+            self._early = resume
         else:
             self._resume = resume
         self.wake()

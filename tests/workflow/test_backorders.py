@@ -245,6 +245,37 @@ async def test_customer_care_is_asked_at_once_where_the_routing_policy_says_so(
     world.nothing_is_astray()
 
 
+async def test_what_customer_care_does_not_answer_waits_as_long_as_any_backorder(
+    world: World,
+) -> None:
+    # given
+    world.prepare(routing={"after": ["customer_care"]})
+    order = await world.submit(document())
+    await world.until_shown(order, "attention: backorder")
+    # when
+    await world.skip(days=29)
+    # then
+    assert world.page().displayed == "attention: backorder"
+    # when
+    await world.skip(days=2)
+    # then
+    assert await world.result(order) == ("cancelled", 0, 2)
+    world.nothing_is_astray()
+
+
+async def test_customer_care_may_cancel_what_no_node_has(world: World) -> None:
+    # given
+    world.prepare(routing={"after": ["customer_care"]})
+    order = await world.submit(document())
+    report = await world.until_shown(order, "attention: backorder")
+    assert report.view.attention is not None
+    # when
+    await world.choose(order, report.view.attention.park_id, "cancel")
+    # then
+    assert await world.result(order) == ("cancelled", 0, 2)
+    world.nothing_is_astray()
+
+
 async def test_supply_that_arrives_spares_customer_care_the_question(world: World) -> None:
     # given
     world.prepare(routing={"after": ["customer_care"]})

@@ -76,6 +76,23 @@ def test_reserved_units_that_are_freed_go_to_the_order_that_waits(engine: Engine
     assert is_sound(engine)
 
 
+def test_a_grant_that_is_freed_goes_on_to_the_next_order_that_waits(engine: Engine) -> None:
+    # given
+    a_world(engine)
+    wait_for(engine, 2, "W-0")
+    with transaction(engine) as session:
+        (grant,) = inventory.receive(session, "A", "X", 2, key="in", now=NOW)
+    wait_for(engine, 2)
+    # when
+    with transaction(engine) as session:
+        freed = (grant.reservation_id, "A", "1", 2)
+        reservations.free_reserved(session, "W-0", [freed], key="cancel", now=NOW)
+    # then
+    assert ("W-1", "A", 2) in granted(engine)
+    assert filled(engine, "A", "X") == {"usable": 2, "claimed": 2}
+    assert is_sound(engine)
+
+
 def test_units_freed_for_the_orders_own_next_plan_go_to_nobody_else(engine: Engine) -> None:
     # given
     a_world(engine, {("A", "X"): 5})
