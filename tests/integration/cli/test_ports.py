@@ -69,9 +69,9 @@ def test_a_default_that_is_replaced_is_said(tmp_path: Path, taken: int) -> None:
 
     ports = choose_ports(settings, said.append)
 
-    assert said[0] == (
+    assert (
         f"port {taken} is taken: the API is at {ports.api} instead (DOMS_API_PORT chooses another)"
-    )
+    ) in said
 
 
 def test_one_port_set_for_two_servers_is_refused(tmp_path: Path) -> None:
@@ -82,9 +82,12 @@ def test_one_port_set_for_two_servers_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_default_gives_way_to_a_port_that_was_asked_for(tmp_path: Path) -> None:
-    default = Settings(home=tmp_path).api_port
+    default = free_port()
+    settings = Settings(home=tmp_path, carrier_port=default)
+    settings = settings.model_copy(update={"api_port": default})
+    settings.model_fields_set.discard("api_port")
 
-    ports = choose_ports(Settings(home=tmp_path, carrier_port=default))
+    ports = choose_ports(settings)
 
     assert ports.carrier == default
     assert ports.api != default
