@@ -3,6 +3,7 @@
 import socket
 import ssl
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
@@ -13,16 +14,23 @@ import httpx
 
 from integrations.guards import retry_after
 from integrations.standard_webhooks import sign, signer
+from integrations.stopwatch import Stopwatch
 from integrations.wording import words_of
 
 Networks = Collection[IPv4Network | IPv6Network]
 
-_READ_AT_MOST = 65_536
-"""So much of an answer is read, for its connection to be kept; more of it closes the connection."""
+ANSWER_SECONDS = 15.0
+"""From connecting to the last header of the answer; less than is left of a lease by then."""
+WORDS_SECONDS = 5.0
+"""For the words of an answer that is no success."""
 _LOOKED_AT = 2_000
+"""Bytes that are read of such words."""
 _LONGEST_WORDS = 300
 _TRANSLATED = IPv6Network("64:ff9b::/96")
 _CONNECTED = "connection.connect_tcp.complete"
+_SECURED = "connection.start_tls.complete"
+# Each event has a connection of its own: only a new one can be looked at and timed.
+_HEADERS = {"Content-Type": "application/json", "Connection": "close"}
 
 
 class RefusedTargetError(Exception):
@@ -110,25 +118,26 @@ def post_event(
     The address is looked at again once it is connected, before anything is sent: a name may lead
     elsewhere than when it was subscribed.
     """
-    try:
-        parts = _parts(url)
-        headers = {**_signed(event_id, body, secrets, now), "Content-Type": "application/json"}
-        watch = _watch(parts.scheme, allowed)
-        with client.stream(
-            "POST",
-            url,
-            content=body.encode(),
-            headers=headers,
-            follow_redirects=False,
-            extensions={"trace": watch},
-        ) as response:
-            return _answer(response)
-    except (RefusedTargetError, ValueError) as refusal:
-        return Answer(None, str(refusal))
-    except httpx.TimeoutException as silence:
-        return Answer(None, f"no answer: {type(silence).__name__}")
-    except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError, OSError) as broken:
-        return Answer(None, f"cannot be reached: {broken}"[:_LONGEST_WORDS])
+    with Stopwatch(ANSWER_SECONDS) as stopwatch:
+        try:
+            parts = _parts(url)
+            with client.stream(
+                "POST",
+                url,
+                content=body.encode(),
+                headers={**_signed(event_id, body, secrets, now), **_HEADERS},
+                follow_redirects=False,
+                extensions={"trace": _watch(parts.scheme, allowed, stopwatch)},
+            ) as response:
+                return _answer(response, stopwatch)
+        except (RefusedTargetError, ValueError) as refusal:
+            return Answer(None, str(refusal))
+        except httpx.TimeoutException as silence:
+            return Answer(None, f"no answer: {type(silence).__name__}")
+        except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError, OSError) as broken:
+            if stopwatch.is_over:
+                return Answer(None, f"no answer within {ANSWER_SECONDS:g} seconds")
+            return Answer(None, f"cannot be reached: {broken}"[:_LONGEST_WORDS])
 
 
 def _signed(event_id: str, body: str, secrets: Collection[str], now: datetime) -> dict[str, str]:
@@ -140,8 +149,10 @@ def _signed(event_id: str, body: str, secrets: Collection[str], now: datetime) -
     return {**signed[0], "webhook-signature": signatures}
 
 
-def _watch(scheme: str, allowed: Networks) -> Any:
+def _watch(scheme: str, allowed: Networks, stopwatch: Stopwatch) -> Any:
     def watch(event: str, facts: Mapping[str, Any]) -> None:
+        if event in {_CONNECTED, _SECURED}:
+            stopwatch.hold(facts["return_value"])
         if event == _CONNECTED:
             stream = facts["return_value"]
             address = stream.get_extra_info("server_addr")
@@ -154,16 +165,25 @@ def _watch(scheme: str, allowed: Networks) -> Any:
     return watch
 
 
-def _answer(response: httpx.Response) -> Answer:
-    read = bytearray()
-    for part in response.iter_raw():
-        read += part
-        if len(read) > _READ_AT_MOST:
-            break
+def _answer(response: httpx.Response, stopwatch: Stopwatch) -> Answer:
+    """What was said. A success's body is not read: whatever becomes of it, the event was taken."""
     status = response.status_code
     if response.is_success:
         return Answer(status)
-    said = httpx.Response(status, content=bytes(read[:_LOOKED_AT]))
+    stopwatch.give(WORDS_SECONDS)
+    said = httpx.Response(status, content=_beginning(response))
     words = "".join(x if x.isprintable() else " " for x in words_of(said))
     told = f"answered {status}: {words}"[:_LONGEST_WORDS]
     return Answer(status, told.rstrip(": "), retry_after(response.headers))
+
+
+def _beginning(response: httpx.Response) -> bytes:
+    """The body's first bytes, as far as they came."""
+    read = bytearray()
+    # What breaks off after the status has still said it.
+    with suppress(httpx.HTTPError, ssl.SSLError, OSError):
+        for part in response.iter_raw():
+            read += part
+            if len(read) >= _LOOKED_AT:
+                break
+    return bytes(read[:_LOOKED_AT])

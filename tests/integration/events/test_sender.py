@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -19,6 +20,8 @@ from pydantic import ValidationError
 from sqlalchemy import Engine
 
 from config.settings import Settings
+from integrations import event_posting
+from integrations.event_posting import Answer as PostAnswer
 from integrations.event_posting import RefusedTargetError, post_event, refuse_target
 from starter.event_sender import RETRIES, EventSender
 from store import event_deliveries, subscriptions
@@ -361,6 +364,98 @@ def test_words_of_a_receiver_are_shortened_to_one_printable_line(receiver: Recei
     assert answer.words.startswith("answered 500: a b c")
     assert len(answer.words) <= 300
     assert answer.words.isprintable()
+
+
+def drips(connection: socket.socket, before: bytes) -> None:
+    """Read a request, say that, and then a byte every twentieth of a second for five seconds."""
+    connection.recv(65_536)
+    connection.sendall(before)
+    with suppress(OSError):
+        for _ in range(100):
+            connection.sendall(b"x")
+            time.sleep(0.05)
+
+
+@pytest.fixture
+def dripping() -> Iterator[Callable[[bytes], str]]:
+    """Begins a receiver that says so much and then drips; its address."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(30)
+
+        def serve(before: bytes) -> None:
+            with suppress(OSError), server.accept()[0] as connection:
+                drips(connection, before)
+
+        def begin(before: bytes) -> str:
+            threading.Thread(target=serve, args=[before], daemon=True).start()
+            return f"http://127.0.0.1:{server.getsockname()[1]}/hooks"
+
+        yield begin
+
+
+def post(url: str) -> PostAnswer:
+    with httpx.Client(timeout=5) as client:
+        return post_event(client, url, "evt-1", "{}", [SECRET], NOW, LOOPBACK)
+
+
+def test_headers_that_drip_are_waited_for_as_long_as_an_answer_and_no_longer(
+    dripping: Callable[[bytes], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given
+    monkeypatch.setattr(event_posting, "ANSWER_SECONDS", 0.3)
+    url = dripping(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+
+    # when
+    answer = post(url)
+
+    # then
+    assert (answer.status, answer.words) == (None, "no answer within 0.3 seconds")
+
+
+def test_a_refusal_whose_body_drips_counts_with_the_words_that_came(
+    dripping: Callable[[bytes], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given
+    monkeypatch.setattr(event_posting, "WORDS_SECONDS", 0.3)
+    head = b"HTTP/1.1 429 Slow\r\nRetry-After: 7\r\nContent-Length: 1000\r\n\r\n"
+    url = dripping(head + b"later ")
+
+    # when
+    answer = post(url)
+
+    # then
+    assert (answer.status, answer.retry_after) == (429, 7)
+    assert answer.words.startswith("answered 429: later")
+
+
+def test_a_success_whose_body_drips_is_taken_at_once(
+    dripping: Callable[[bytes], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given: read, the body would outlast the time of an answer
+    monkeypatch.setattr(event_posting, "ANSWER_SECONDS", 2.0)
+    url = dripping(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+
+    # when
+    answer = post(url)
+
+    # then
+    assert answer == PostAnswer(200)
+
+
+def test_a_success_whose_body_breaks_off_is_not_told_again(
+    engine: Engine, receiver: Receiver, sender: EventSender
+) -> None:
+    # given
+    subscribe(engine, receiver.url)
+    accept(engine, "W-1")
+    receiver.answers(200, headers={"Transfer-Encoding": "chunked"}, body=b"no chunk")
+
+    # when
+    taken = [sender.tell_due(), sender.tell_due()]
+
+    # then
+    assert taken == [1, 0]
+    assert receiver.heard == [("W-1", "order.accepted")]
 
 
 async def told(is_true: Callable[[], object]) -> None:
