@@ -59,6 +59,10 @@ def _plan(session: Session, task: RouteTask, refused: Iterable[tuple[str, str]])
     if number.kept is not None:
         return PlannedOnNodes(plan=number.kept)  # the answer to an earlier attempt was lost
     held = [f"{task.order_id}-r{moves.locked_last(session, task.order_id, x)}" for x in task.known]
+    # Reserved by an earlier attempt whose answer was lost, and moved by a brokering run since.
+    skipped = [f"{task.order_id}-r{x}" for x in range(task.plan_version, number.plan_version)]
+    lost = moves.unknown(session, task.order_id, skipped, task.known)
+    held += [x for x in lost if x not in held]
     rows = locked_reservations(session, held)
     order = orders.load_order(session, task.order_id, task.version)
     at = now()

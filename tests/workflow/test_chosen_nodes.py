@@ -1,7 +1,15 @@
 """Support staff force, forbid or prefer a node for an order that is not released."""
 
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import pytest
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+from activities import nodes
 from store import decisions, network, reservations, words
 from store.engine import reading, transaction
 from tests.workflow.world import PRODUCTS, World, document, sample_network
@@ -220,3 +228,38 @@ async def test_a_node_that_is_full_of_the_order_itself_may_keep_it(world: World)
         plan = reservations.load_plan(session, "W-1", 2)
     assert plan.deliver_by == before
     world.books_agree()
+
+
+async def test_an_order_that_is_moved_between_two_attempts_loses_no_unit(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given
+    world.prepare()
+    world.stock(dc_1__TEA=5, dc_2__TEA=5)
+    order = await world.reserved(document())
+    loop = asyncio.get_running_loop()
+    attempts = 0
+    moved = 0
+
+    @contextmanager
+    def moved_before_the_second(engine: Engine) -> Iterator[Session]:
+        nonlocal attempts, moved
+        attempts += 1
+        if attempts == 2:
+            world.stock(threepl_1__TEA=5)
+            run = asyncio.run_coroutine_threadsafe(world.brokering(), loop).result(60)
+            moved = run.moved
+        with transaction(engine) as session:
+            yield session
+
+    monkeypatch.setattr(nodes, "transaction", moved_before_the_second)
+    # when the answer to the first attempt is lost, and a run moves what it reserved
+    world.loses_answers = True
+    answer = await choose(order, "forbid", "dc-1")
+    world.loses_answers = False
+    # then
+    assert answer.done
+    assert (attempts, moved) == (2, 1)
+    sellable = world.sellable()
+    assert sellable["dc-1"] == 5
+    assert sum(sellable.values()) == 13
