@@ -1,6 +1,7 @@
 """Brokering: plan unreleased orders again, together, and move those that gain by it."""
 
 import logging
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -14,11 +15,12 @@ from domain.brokering import Moved, Standing, rebroker
 from domain.brokering_runs import Batch, BrokeringRun
 from domain.errors import FinalError
 from domain.planning import plan_of
+from domain.routing.decision import Exclusion
 from domain.routing.explain import explain
 from domain.routing.facts import KernelFacts, snapshot_of
 from domain.routing.policy import RoutingPolicy
 from domain.values import Count, DerivedId, Model
-from store import brokering, decisions, network, policies
+from store import brokering, decisions, network, policies, reservations
 from store.brokering import Move
 from store.engine import reading, transaction
 from store.snapshot import build_facts
@@ -100,6 +102,8 @@ class BrokeringActivities:
         )
         policy = policies.routing_policy(session, batch.policy)
         skus = {line.sku for x in standings for line in x.request.lines}
+        cooling = reservations.cool_offs(session, skus, at)
+        standings = [_where_asked(x, cooling) for x in standings]
         facts = build_facts(session, skus, at, batch.channel)
         if policy.delivery_dates == "learned":
             requests = [x.request for x in standings]
@@ -119,6 +123,15 @@ class BrokeringActivities:
             log.info("not moved: %s", refusal)
             return 0
         return len(group)
+
+
+def _where_asked(standing: Standing, cooling: Iterable[Exclusion]) -> Standing:
+    """The order without the nodes that cool off; where it stands already it may stay."""
+    own = {node_id for node_id, _ in standing.places}
+    others = tuple(x for x in cooling if x.node_id not in own)
+    exclusions = (*standing.request.exclusions, *others)
+    request = standing.request.model_copy(update={"exclusions": exclusions})
+    return replace(standing, request=request)
 
 
 def _as_move(session: Session, moved: Moved, policy: RoutingPolicy, at: datetime) -> Move:

@@ -12,7 +12,7 @@ from config.settings import Settings
 from domain.errors import FinalError
 from domain.orders import Address
 from domain.plans import Plan
-from store import addresses, brokering, decisions
+from store import addresses, brokering, decisions, reservations
 from store.columns import statement
 from store.engine import reading, transaction
 from store.snapshot import build_facts
@@ -108,6 +108,20 @@ async def test_orders_that_are_held_or_released_soon_are_left_alone(world: World
     held = await world.brokering("held")
     # then
     assert (held.looked_at, held.moved) == (0, 0)
+    assert world.sellable() == {"dc-1": 5, "dc-2": 3}
+
+
+async def test_no_order_is_moved_to_a_node_that_cools_off(world: World) -> None:
+    # given
+    await reserved_far_away(world)
+    until = datetime.now(UTC) + timedelta(days=2)
+    with transaction(world.engine) as session:
+        for node_id in ("dc-1", "dc-2"):
+            reservations.cool_off(session, node_id, "TEA", until, f"{node_id} rejected TEA")
+    # when
+    run = await world.brokering()
+    # then: it stays, also where it would not be sent now
+    assert (run.looked_at, run.moved) == (1, 0)
     assert world.sellable() == {"dc-1": 5, "dc-2": 3}
 
 
