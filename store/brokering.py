@@ -19,8 +19,6 @@ from domain.routing.decision import DecisionRequest, Exclusion, Option, Purpose
 from store import decisions, moves, orders, outbox
 from store.columns import query, statement
 from store.drift import keep_drift
-from store.granting import grant_all
-from store.ledger import Cause, Changes
 from store.operations import content_hash
 from store.reserving import Ask, swap_plans
 
@@ -33,7 +31,13 @@ _WAITING = (
     " AND o.routing_policy IS NOT NULL AND o.release_at > :release_at"
 )
 _CANDIDATES = query(f"{_WAITING} ORDER BY o.release_at, o.order_id LIMIT :row_limit", "orders")
-_STILL = query(f"{_WAITING} AND o.order_id IN :order_ids", "orders", lists=["order_ids"])
+_STILL = query(
+    f"{_WAITING} AND o.order_id IN :order_ids AND NOT EXISTS (SELECT 1 FROM brokering_moves m"  # noqa: S608 (own names)
+    " WHERE m.run_id = :run_id AND m.order_id = o.order_id)",
+    "orders",
+    "brokering_moves",
+    lists=["order_ids"],
+)
 _PLANS = query(
     "SELECT order_id, plan_version, document FROM plans"
     " WHERE order_id IN :order_ids AND state = 'reserved' ORDER BY order_id, plan_version",
@@ -148,13 +152,15 @@ def standings(
 ) -> list[Standing]:
     """The reserved plans of the batch's orders that may still be moved.
 
-    Left out: what is about to be released, held or parked meanwhile, pinned to another policy
-    meanwhile, planned in parts that are released at different times, or by an unknown decision.
+    Left out: what this run has moved already, what is about to be released, held or parked
+    meanwhile, pinned to another policy meanwhile, planned in parts that are released at different
+    times, or by an unknown decision.
     """
     asked = {"order_ids": list(batch.order_ids)}
+    still = {**asked, "release_at": release_after, "run_id": run_id}
     waiting = {
         row.order_id
-        for row in session.execute(_STILL, {**asked, "release_at": release_after})
+        for row in session.execute(_STILL, still)
         if not row.holds and row.routing_policy == batch.policy
     }
     held: dict[tuple[str, int], dict[tuple[str, str], int]] = {}
@@ -252,18 +258,6 @@ def move_together(session: Session, run_id: str, group: Sequence[Move], now: dat
         )
         order = orders.load_order(session, move.order_id)
         keep_drift(session, order, after.decision_id, after.plan_version, move.option, now)
-    grant_all(session, _freed(ordered), Cause(f"{asks[0].key}/grant", now, "replace"))
-
-
-def _freed(group: Sequence[Move]) -> Changes:
-    """What others who wait may have of it."""
-    freed: Changes = {}
-    for move in group:
-        for (kind, sku, node_id), units in move.standing.uses.items():
-            if kind == "stock":
-                buckets = freed.setdefault((node_id, sku), {"reserved": 0})
-                buckets["reserved"] -= units
-    return freed
 
 
 def _row(run_id: str, move: Move, now: datetime) -> dict[str, Any]:

@@ -13,11 +13,12 @@ from sqlalchemy.orm import Session
 
 from domain.errors import ConflictError, ShortageError, UnknownReferenceError
 from domain.plans import Plan
-from store import hold_rows
+from store import hold_rows, ledger
 from store.capacity import Load, Room, WorkDay, give_back_capacity, take_capacity
 from store.driver import delete, fetch, given, insert, moment, write
+from store.granting import grant_all
 from store.hold_rows import HoldLine
-from store.ledger import Cause
+from store.ledger import Cause, Changes
 from store.operations import content_hash, used_for_another
 from store.reservation_rows import (
     ReservationRow,
@@ -250,12 +251,14 @@ def _begin(
     ]
     skus = {line.sku for ask in asks for part in ask.plan.fulfillments for line in part.lines}
     orders = [{"order_id": order_id} for order_id in sorted({ask.order_id for ask in asks})]
+    giving_up = {ask.order_id for ask in asks if not ask.keeps_holds}
     claimed, uncounted, channels, held = fetch(
         session,
         (_CLAIM, claims),
         (_UNCOUNTED, [{"sku": sku} for sku in sorted(skus)]),
         (_CHANNELS, orders),
-        (hold_rows.OF_ORDERS, orders),
+        # No holds that are kept: their rows would be locked before those of reservations.
+        (hold_rows.OF_ORDERS, [{"order_id": order_id} for order_id in sorted(giving_up)]),
     )
     new = {key for (key,) in claimed}
     answered = _answered(session, [ask for ask in asks if ask.key not in new])
@@ -394,6 +397,7 @@ class _Taking:
             first = granted[0].ask
             raise reserved_before(first.order_id, first.plan.plan_version)
         write(session, (_INSERT, rows))
+        self._grant_what_is_free()
         back: dict[WorkDay, Load] = {}
         for wish in granted:
             if wish.replaced:
@@ -407,6 +411,18 @@ class _Taking:
         full = take_capacity(session, [wish.work for wish in granted])
         if full:
             raise shortage((), full)
+
+    def _grant_what_is_free(self) -> None:
+        """Units given up that none of the plans took go to the orders that wait for them."""
+        left: Changes = {}
+        for wish in self._granted:
+            for (node_id, sku), units in wish.freed.items():
+                ledger.add(left, node_id, sku, "reserved", -units)
+            for (node_id, sku), units in wish.stock.items():
+                ledger.add(left, node_id, sku, "reserved", units)
+        if left:
+            first = self._granted[0].ask
+            grant_all(self._session, left, Cause(f"{first.key}/grant", self._latest, "replace"))
 
 
 def shortage(short: Sequence[Place], full: Sequence[str]) -> ShortageError:
