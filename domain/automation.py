@@ -16,6 +16,9 @@ from domain.values import Id, Model, PositiveMoney, Text
 NOTICE = "notice"
 """Kind of the entries of an order's story that subscribers are told of."""
 
+RULE = "rule-"
+"""What the step of a rule that asks people begins with, before its name."""
+
 
 class OrderEvent(StrEnum):
     """What a rule waits for; each happens to an order once as far as a rule is concerned."""

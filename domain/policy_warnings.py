@@ -62,12 +62,18 @@ def process_warnings(policy: ProcessPolicy) -> tuple[Warned, ...]:
 
 
 def scope_warnings(policy: RoutingPolicy | ProcessPolicy, scope: Scope) -> tuple[Warned, ...]:
-    """Why a policy would not apply in a scope: its approvals are for other types of orders."""
-    if not isinstance(policy, ProcessPolicy) or scope.order_type is None:
+    """Why a policy would not do in a scope what one may expect: no approvals are asked there."""
+    if not isinstance(policy, ProcessPolicy):
         return ()
-    if OrderType(scope.order_type) in policy.order_types or not policy.approvals:
+    meant = OrderType.B2B if scope.order_type is None else OrderType(scope.order_type)
+    if meant in policy.order_types:
         return ()
-    message = f"leaves out {scope.order_type}: its approvals are never asked there"
+    if meant is OrderType.B2B:
+        message = "leaves out b2b: business orders of this scope need nobody's approval"
+    elif policy.approvals:
+        message = f"leaves out {meant}: its approvals are never asked there"
+    else:
+        return ()
     return (Warned(path=("order_types",), message=message),)
 
 

@@ -391,7 +391,7 @@ def _node_notes(event: NodeEvent, record: FulfillmentRecord) -> Iterator[Timelin
         texts[f"node/{event.event_id}"] = f"{record.order.node_id}: {event.type}"
     if event.reason:
         words_of = f"words/event/{event.event_id}"
-        texts[words_of] = f"{record.order.node_id} on {event.type}: {event.reason}"
+        texts[words_of] = f"{record.order.node_id}, {event.type}: {event.reason}"
     for key, text in texts.items():
         yield TimelineEntry(key=key, at=event.occurred_at, kind="node", text=text)
 

@@ -43,7 +43,8 @@ class Program:
     command: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
     is_ready: Callable[[], bool] = lambda: True
-    ready_seconds: float = 60.0
+    ready_seconds: float = 240.0
+    """A first start on a machine may have to compile the routing kernel: about a minute."""
 
 
 @dataclass

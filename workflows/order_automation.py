@@ -9,7 +9,7 @@ from workflows.order_commands import Commands
 from workflows.order_core import OrderCore
 
 with workflow.unsafe.imports_passed_through():
-    from domain.automation import NOTICE, Action, AutomationRule, OrderEvent
+    from domain.automation import NOTICE, RULE, Action, AutomationRule, OrderEvent
     from domain.quantities import Bucket
     from domain.stages import Choice
 
@@ -70,4 +70,4 @@ class Automation:
 
 
 def _step(rule: AutomationRule) -> str:
-    return f"rule-{rule.name}"
+    return f"{RULE}{rule.name}"

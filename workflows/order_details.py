@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
+from domain.automation import RULE
 from domain.counting import counted
 from domain.fulfillment_state import FulfillmentState
 from domain.fulfillments import FulfillmentOrder
@@ -32,7 +33,10 @@ def awaited(
     """
     if attention is not None:
         choices = ", ".join(choice.value for choice in attention.choices)
-        return f"a person: {attention.step} cannot go on ({attention.reason}); choose {choices}"
+        stuck = (
+            attention.step if attention.step.startswith(RULE) else f"{attention.step} cannot go on"
+        )
+        return f"a person: {stuck} ({attention.reason}); choose {choices}"
     parts = [f"a hold to be lifted: {hold.type}" for hold in state.holds]
     if state.approval is not None and state.facts is not None:
         rule = state.facts.approvals[state.approval.position]

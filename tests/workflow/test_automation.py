@@ -100,6 +100,7 @@ async def test_a_rule_asks_a_person_to_look_while_the_order_goes_on(world: World
     asked = report.view.attention
     assert asked is not None
     assert (asked.reason, asked.choices) == ("add a card", (Choice.SKIP,))
+    assert report.view.awaits == "a person: rule-vip (add a card); choose skip"
     # when
     await world.choose(order, asked.park_id, "skip")
     # then

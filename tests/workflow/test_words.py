@@ -118,7 +118,7 @@ async def test_what_a_node_s_people_say_stays_in_the_store(
     await world.until_planned(version=2)
     # then
     assert world.statuses()["W-1-1"] == "rejected"
-    assert f"store-2 on rejected: {MARKER} has them already" in world.story()
+    assert f"store-2, rejected: {MARKER} has them already" in world.story()
     await nothing_is_told(world)
 
 

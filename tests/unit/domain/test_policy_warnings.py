@@ -224,6 +224,18 @@ def test_a_scope_of_another_order_type_is_warned_of_where_approvals_are_lost() -
     assert scope_warnings(without, Scope(order_type="b2c")) == ()
 
 
+@pytest.mark.parametrize("scope", [Scope(), Scope(brand="acme"), Scope(order_type="b2b")])
+def test_a_policy_for_consumers_is_warned_of_where_business_orders_come_under_it(
+    scope: Scope,
+) -> None:
+    policy = ProcessPolicy.model_validate({"name": "p", "order_types": ["b2c"]})
+
+    assert [x.told for x in scope_warnings(policy, scope)] == [
+        "order_types: leaves out b2b: business orders of this scope need nobody's approval"
+    ]
+    assert scope_warnings(policy, Scope(order_type="b2c")) == ()
+
+
 class Condition(BaseModel):
     brands: tuple[str, ...] = ()
     excluded_brands: tuple[str, ...] = ()
