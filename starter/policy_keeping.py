@@ -8,6 +8,7 @@ from datetime import datetime
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from domain.errors import ConflictError
 from domain.guardrails import breaches
 from starter.api.metrics import POLICY_ALERTS_RAISED
 from store import pins, policies, policy_alerts, policy_measures
@@ -90,20 +91,13 @@ class PolicyKeeper:
         return raised
 
     def _roll_back(self, one: Watched, now: datetime) -> None:
+        """End it, unless orders would be left without a policy: those could not be taken in."""
         try:
-            self._end_where_another_holds(one, now)
-        except _NothingBeforeItError:
+            with transaction(self._engine) as session:
+                pins.end_activation(
+                    session, one.version, one.activation_id, ROLLED_BACK, now, only_covered=True
+                )
+        except ConflictError:
             log.warning("policy %s stays: no other is active for all its orders", one.version)
         else:
             log.warning("policy %s was rolled back", one.version)
-
-    def _end_where_another_holds(self, one: Watched, now: datetime) -> None:
-        """End it, unless orders would be left without a policy: those could not be taken in."""
-        with transaction(self._engine) as session:
-            done = pins.end_activation(session, one.version, one.activation_id, ROLLED_BACK, now)
-            if done.uncovered:
-                raise _NothingBeforeItError
-
-
-class _NothingBeforeItError(Exception):
-    """There is no policy to go back to."""

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
-from domain.errors import UnknownReferenceError
+from domain.errors import ConflictError, UnknownReferenceError
 from domain.plans import TimelineEntry
 from domain.policy_rollout import Activation, Scope, Whose, in_force, unit_of
 from domain.stages import Stage
@@ -97,12 +97,22 @@ def roll_back(session: Session, version: str, now: datetime) -> Withdrawal:
 
 
 def end_activation(
-    session: Session, version: str, activation_id: int, because: str, now: datetime
+    session: Session,
+    version: str,
+    activation_id: int,
+    because: str,
+    now: datetime,
+    *,
+    only_covered: bool = False,
 ) -> Withdrawal:
-    """End one activation of a version, as `withdraw` does; once ended, it does nothing."""
+    """End one activation of a version, as `withdraw` does; once ended, it does nothing.
+
+    `only_covered`: raises ConflictError, before any order is looked at, when orders of its scope
+    would have no policy then; the transaction is to be given up.
+    """
     live = policies.live_activations(session, version)
     meant = [one for one in live if one.activation_id == activation_id]
-    return _end(session, version, meant, because, now)
+    return _end(session, version, meant, because, now, only_covered=only_covered)
 
 
 def _live(session: Session, version: str) -> list[Activation]:
@@ -114,19 +124,28 @@ def _live(session: Session, version: str) -> list[Activation]:
 
 
 def _end(
-    session: Session, version: str, activations: list[Activation], because: str, now: datetime
+    session: Session,
+    version: str,
+    activations: list[Activation],
+    because: str,
+    now: datetime,
+    *,
+    only_covered: bool = False,
 ) -> Withdrawal:
     ended = [x for x in activations if policies.end(session, x.activation_id, because, now)]
     if not ended:
         return Withdrawal()
-    repinned, kept = _repin(session, version, because, now)
     kind = _kind_of(session, version)
     scopes = dict.fromkeys(one.scope for one in ended)
+    uncovered = tuple(x for x in scopes if not policies.is_covered(session, kind, x, now))
+    if uncovered and only_covered:
+        raise ConflictError(f"no other policy is active for all orders of '{version}'")
+    repinned, kept = _repin(session, version, because, now)
     return Withdrawal(
         ended=tuple(one.activation_id for one in ended),
         repinned=repinned,
         kept=kept,
-        uncovered=tuple(x for x in scopes if not policies.is_covered(session, kind, x, now)),
+        uncovered=uncovered,
     )
 
 

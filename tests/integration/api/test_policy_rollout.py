@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, event, text
 
 from domain.policy_rollout import Terms, is_in_share
 from domain.stages import Stage
@@ -439,6 +439,37 @@ async def test_a_broken_guardrail_leaves_no_order_without_a_policy(
     nothing = {"brand": None, "region": None, "order_type": None, "channel": None}
     answer = (await api.post(f"/v1/policies/{trial}/rollback")).json()
     assert (answer["uncovered"], answer["kept"]) == ([nothing], ["W-0", "W-1", "W-2"])
+
+
+async def test_a_guardrail_that_cannot_roll_back_writes_to_no_order(
+    api: httpx.AsyncClient, filled: Engine, clock: Clock
+) -> None:
+    # given: a policy before it that holds for a half of the customers only
+    await submit(api, "W-0")
+    everywhere = pinned(filled, "W-0")
+    trial, half = await publish(api, "trial"), await publish(api, "half", shipment_cost="9.00")
+    await start(api, half, share=50)
+    await start(api, trial, guardrails=["split_rate<=0.25"], minimum_orders=1, rolls_back=True)
+    for number in range(10):
+        await submit(api, f"W-1{number}")
+    ship(filled, "W-10", "released", "released")
+    await api.post(f"/v1/policies/{everywhere}/deactivate")
+    written: list[str] = []
+
+    def note(_connection: object, _cursor: object, words: str, *_: object) -> None:
+        written.extend([words] if words.startswith("UPDATE orders") else [])
+
+    # when
+    event.listen(filled, "before_cursor_execute", note)
+    [alert] = PolicyKeeper(filled, clock).check_guardrails()
+    event.remove(filled, "before_cursor_execute", note)
+
+    # then
+    assert alert.guardrail == "split_rate<=0.25"
+    assert written == []
+    assert {pinned(filled, f"W-1{number}") for number in range(10)} == {trial}
+    [row] = await activations_of(api, trial)
+    assert row["deactivated_at"] is None
 
 
 async def test_an_activation_not_begun_is_not_watched(
