@@ -162,7 +162,7 @@ def in_story(
             key=f"words/{words.key}",
             at=words.at,
             kind="words",
-            text=f"{words.said_by} on {words.about}: {words.text}",
+            text=f"{words.said_by}, {words.about}: {words.text}",
         )
         for words in known.values()
         if words.in_story

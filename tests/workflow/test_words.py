@@ -59,8 +59,8 @@ async def test_the_reasons_of_a_hold_and_a_cancel_stay_in_the_store(
     await ask(api, "orders/W-1/cancel", request_id="c-1", reason=f"{MARKER} moved")
     assert await world.result(order) == ("cancelled", 0, 2)
     # then
-    assert f"local on hold fraud: {MARKER} called" in world.story()
-    assert f"local on cancel: {MARKER} moved" in world.story()
+    assert f"local, hold fraud: {MARKER} called" in world.story()
+    assert f"local, cancel: {MARKER} moved" in world.story()
     assert world.wms.reasons == [f"{MARKER} moved"]
     await nothing_is_told(world)
 
@@ -102,7 +102,7 @@ async def test_the_comments_of_votes_stay_in_the_store(
     # then
     votes = (await page_of(api))["approvals"]["votes"]
     assert [one["comment"] for one in votes] == [f"{MARKER} said yes", f"{MARKER} owes us"]
-    assert f"tom on approval level 2: {MARKER} owes us" in world.story()
+    assert f"tom, approval level 2: {MARKER} owes us" in world.story()
     await nothing_is_told(world)
 
 
@@ -138,7 +138,7 @@ async def test_a_refusal_is_shown_in_full_and_known_to_the_workflow_by_its_key(
     full = f"wms answered 422: no street for {MARKER}"
     assert fulfillment["attention"]["reason"] == full
     assert full in fulfillment["awaits"]
-    assert f"wms on pick: no street for {MARKER}" in world.story()
+    assert f"wms, pick: no street for {MARKER}" in world.story()
     history = await world.plain_history("fulfillment-W-1-1")
     assert "wms answered 422; words kept under pick-" in history
     # when
@@ -148,7 +148,7 @@ async def test_a_refusal_is_shown_in_full_and_known_to_the_workflow_by_its_key(
     await ask(api, "orders/W-1/resume", request_id="r-1", **body)
     # then
     await world.until_fulfillment("W-1-1", "acknowledged")
-    assert f"local on retry of {park_id}: {correction}" in world.story()
+    assert f"local, retry of {park_id}: {correction}" in world.story()
     await nothing_is_told(world)
 
 

@@ -83,5 +83,5 @@ def test_the_story_tells_what_was_said_when_it_was_said(engine: Engine) -> None:
     said(engine, "pick-1", "no such street")
     said(engine, "pick-2", "busy", in_story=False)
     story = words.in_story([before, after], known(engine))
-    assert [entry.text for entry in story] == ["x", "wms on pick: no such street", "x"]
+    assert [entry.text for entry in story] == ["x", "wms, pick: no such street", "x"]
     assert words.in_story([before, after], {}) == (before, after)
