@@ -27,6 +27,12 @@ _LOOKED_AT = 2_000
 """Bytes that are read of such words."""
 _LONGEST_WORDS = 300
 _TRANSLATED = IPv6Network("64:ff9b::/96")
+_INSIDE = (
+    # Forms of IPv4 addresses that only a network's own gateways understand: RFC 4291, 2765, 8215.
+    IPv6Network("::/96"),
+    IPv6Network("::ffff:0:0:0/96"),
+    IPv6Network("64:ff9b:1::/48"),
+)
 _CONNECTED = "connection.connect_tcp.complete"
 _SECURED = "connection.start_tls.complete"
 # Each event has a connection of its own: only a new one can be looked at and timed.
@@ -86,7 +92,8 @@ def _refuse_address(scheme: str, text: str, allowed: Networks) -> None:
     address = _plain(ip_address(text.partition("%")[0]))
     if any(address in network for network in allowed):
         return
-    if not address.is_global or address.is_multicast:
+    is_inside = any(address in network for network in _INSIDE)
+    if is_inside or not address.is_global or address.is_multicast:
         raise RefusedTargetError(
             f"{address} is a private address; DOMS_EVENTS_PRIVATE_NETWORKS names those that may"
             " be told"

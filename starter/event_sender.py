@@ -88,7 +88,9 @@ class EventSender:
         self._networks = networks
         self._clock = clock
         # Not the connections to our own systems: those lead to addresses that are refused here.
-        self._client = client or open_client()
+        # And without a proxy, which a transport of one's own has none of: what is looked at is
+        # where a connection leads, and through a proxy that is the proxy.
+        self._client = client or open_client(transport=httpx.HTTPTransport())
         self._owner = secrets.token_hex(8)
         self._random = random.Random()  # noqa: S311 (jitter, no secret)
         self._under_way: dict[str, asyncio.Future[int]] = {}

@@ -322,6 +322,28 @@ def test_nothing_is_sent_to_a_private_address_that_was_not_allowed(
     )
 
 
+def test_a_proxy_does_not_hide_where_an_event_goes(
+    engine: Engine, receiver: Receiver, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given: a proxy that may be told, as the environment names it, and an address that may not
+    proxy = Receiver()
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    subscribe(engine, f"http://127.0.0.2:{receiver.port}/hooks")
+    accept(engine, "W-1")
+    sender = EventSender(engine, {}, (ip_network("127.0.0.1/32"),), clock)
+
+    # when
+    taken = sender.tell_due()
+    proxy.close()
+
+    # then
+    assert (taken, proxy.got, receiver.got) == (0, [], [])
+    assert deliveries(engine)[0].state is DeliveryState.WAITING
+
+
 @pytest.mark.parametrize(
     ("url", "why"),
     [
@@ -334,6 +356,10 @@ def test_nothing_is_sent_to_a_private_address_that_was_not_allowed(
         ("https://[64:ff9b::a00:1]/x", "10.0.0.1 is a private address"),
         ("https://[2002:a00:1::]/x", "10.0.0.1 is a private address"),
         ("https://[fe80::1]/x", "is a private address"),
+        ("https://[64:ff9b:1::a00:1]/x", "64:ff9b:1::a00:1 is a private address"),
+        ("https://[::a00:1]/x", "::a00:1 is a private address"),
+        ("https://[::5db8:d822]/x", "::5db8:d822 is a private address"),
+        ("https://[::ffff:0:a00:1]/x", "::ffff:0:a00:1 is a private address"),
         ("https://224.0.0.251/x", "is a private address"),
         ("https://2130706433/x", "is a private address"),
         ("http://93.184.216.34/x", "is not in your own network, so use https"),
@@ -354,6 +380,7 @@ def test_an_address_that_must_not_be_told_is_refused_in_a_line(url: str, why: st
 def test_public_and_allowed_addresses_may_be_told() -> None:
     refuse_target("https://93.184.216.34/hooks", ())
     refuse_target("http://127.0.0.1:9/hooks", LOOPBACK)
+    refuse_target("http://[::1]:9/hooks", [ip_network("::1/128")])
     refuse_target("https://nowhere.invalid/hooks", ())
 
 
