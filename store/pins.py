@@ -40,8 +40,7 @@ _PINNED = {
         " v.document -> 'customer' ->> 'customer_id' AS customer_id,"
         " v.document ->> 'promise_id' AS promise_id FROM orders o"
         " JOIN order_versions v ON v.order_id = o.order_id AND v.version = o.version"
-        f" WHERE NOT o.closed AND o.stage IN :stages AND o.{kind}_policy = :{kind}_policy"
-        " ORDER BY o.order_id",
+        f" WHERE NOT o.closed AND o.stage IN :stages AND o.{kind}_policy = :{kind}_policy",
         "orders",
         lists=["stages"],
     )
@@ -180,7 +179,8 @@ def _repin(
     successors = _Successors(session, kind, now)
     repinned: list[Repinned] = []
     kept: list[str] = []
-    for row in rows.all():
+    # Sorted as the reserver sorts what it writes: the database may compare texts by a language.
+    for row in sorted(rows.all(), key=lambda row: str(row.order_id)):
         whose = Whose(
             brand=row.brand,
             region=row.region,

@@ -118,9 +118,12 @@ class Reserver:
         try:
             with transaction(self._engine) as session:
                 outcomes = reserve_plans(session, [waiting.ask for waiting in batch])
-                for waiting, outcome in zip(batch, outcomes, strict=True):
-                    if isinstance(outcome, str):
-                        waiting.then(session)
+                served = zip(batch, outcomes, strict=True)
+                taken = [waiting for waiting, outcome in served if isinstance(outcome, str)]
+                # In the order in which whoever else writes to many orders does, or each may wait
+                # for a row of the other.
+                for waiting in sorted(taken, key=lambda waiting: waiting.ask.order_id):
+                    waiting.then(session)
         except Exception as error:
             return error
         for waiting, outcome in zip(batch, outcomes, strict=True):

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from sqlalchemy import Engine, text
@@ -249,6 +250,29 @@ def queued(reserver: Reserver, number: int) -> None:
     while len(reserver._queue) < number:
         assert time.monotonic() < give_up
         time.sleep(0.001)
+
+
+def test_what_follows_the_reservations_of_a_batch_is_written_by_order_id(engine: Engine) -> None:
+    # given: one serves, and three wait that came in another order
+    a_world(engine, {("A", "X"): 9})
+    reserver, gate = Reserver(engine), Gate()
+    first = Asking(reserver, ask("W-0", ("A", "1", "X", 1)), gate)
+    assert gate.is_reached.wait(30)
+    written: list[str] = []
+    waiting = []
+    for number, order_id in enumerate(["W-3", "W-10", "W-2"], start=1):
+        then = partial(lambda name, _session: written.append(name), order_id)
+        waiting.append(Asking(reserver, ask(order_id, ("A", "1", "X", 1)), then))
+        queued(reserver, number)
+
+    # when
+    gate.is_open.set()
+
+    # then
+    assert first.answer() == "W-0-r1"
+    assert [one.answer() for one in waiting] == ["W-3-r1", "W-10-r1", "W-2-r1"]
+    assert written == ["W-10", "W-2", "W-3"]
+    sound(engine)
 
 
 class StoppedError(Exception):
