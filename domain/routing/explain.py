@@ -6,6 +6,7 @@ from domain.routing.decision import Decision, DecisionRequest, NodeScore, Option
 from domain.values import MICROS
 
 MOST_NAMED = 3
+MOST_EXCLUDED = 10
 
 
 def explain(decision: Decision, request: DecisionRequest) -> str:
@@ -20,6 +21,7 @@ def explain(decision: Decision, request: DecisionRequest) -> str:
     parts += _about_missing(plan, request, decision.after)
     parts += _about_bound(decision, plan)
     parts += _about_others(decision)
+    parts += _about_exclusions(request)
     if decision.runner_up_cost_micros is not None:
         more = decision.runner_up_cost_micros - plan.cost_micros
         parts.append(f"The next best plan costs {_amount(more)} more.")
@@ -75,6 +77,19 @@ def _about_missing(plan: Option, request: DecisionRequest, after: str) -> list[s
         f"{x.quantity} of {asked[x.line_id]} x {x.sku} ({x.reason})" for x in plan.missing
     )
     return [f"Missing: {lacks}.", *([_AFTER[after]] if after else [])]
+
+
+def _about_exclusions(request: DecisionRequest) -> list[str]:
+    """The nodes that were left out for one of the request's products."""
+    skus = {line.sku for line in request.lines}
+    left_out = sorted(
+        {f"{x.node_id} for {x.sku} ({x.reason})" for x in request.exclusions if x.sku in skus}
+    )
+    if not left_out:
+        return []
+    more = len(left_out) - MOST_EXCLUDED
+    rest = f"; and {more} more" if more > 0 else ""
+    return [f"Not asked: {'; '.join(left_out[:MOST_EXCLUDED])}{rest}."]
 
 
 def _about_bound(decision: Decision, plan: Option) -> list[str]:

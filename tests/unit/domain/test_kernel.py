@@ -957,6 +957,23 @@ def test_lines_of_one_product_share_what_a_busy_node_has() -> None:
     ]
 
 
+def test_what_was_not_asked_of_a_node_for_a_product_is_told() -> None:
+    # given
+    out = tuple(Exclusion(node_id=f"N{n:02}", sku="A", reason="rejected") for n in range(12))
+    asked = request(line("1", "A"), exclusions=(*out, Exclusion(node_id="M", sku="Z", reason="x")))
+    # when
+    told = explain(decide(asked, two_nodes(), policy()), asked)
+    # then
+    assert "Not asked: N00 for A (rejected); N01 for A (rejected)" in told
+    assert told.count("(rejected)") == 10
+    assert "; and 2 more." in told
+    assert "for Z" not in told
+    few = asked.model_copy(update={"exclusions": out[:1]})
+    assert "Not asked: N00 for A (rejected). The" in explain(
+        decide(few, two_nodes(), policy()), few
+    )
+
+
 def test_caches_that_are_full_start_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     first = decide(request(line("1", "A")), two_nodes(products={"A": Product(sku="A")}), policy())
     monkeypatch.setattr(kernel_facts, "_MOST_DOCUMENTS", 0)
