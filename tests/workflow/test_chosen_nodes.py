@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from activities import nodes
+from activities import kernel, nodes
 from store import decisions, network, reservations, words
 from store.engine import reading, transaction
 from tests.workflow.world import PRODUCTS, World, document, sample_network
@@ -263,3 +263,30 @@ async def test_an_order_that_is_moved_between_two_attempts_loses_no_unit(
     sellable = world.sellable()
     assert sellable["dc-1"] == 5
     assert sum(sellable.values()) == 13
+
+
+async def test_many_lines_are_decided_while_others_write_and_again_when_they_were_moved(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given an order at dc-2, and then there is some at dc-1
+    world.prepare()
+    world.stock(dc_2__TEA=5)
+    order = await world.reserved(document())
+    world.stock(dc_1__TEA=5)
+    monkeypatch.setattr(nodes, "MOST_LINES_AT_ONCE", 0)
+    loop, real, moved = asyncio.get_running_loop(), kernel.decide_on_chosen, list[int]()
+
+    def decide(*arguments: Any) -> Any:
+        decided = real(*arguments)
+        run = world.brokering(f"run-{len(moved)}")
+        moved.append(asyncio.run_coroutine_threadsafe(run, loop).result(60).moved)
+        return decided
+
+    monkeypatch.setattr(nodes, "decide_on_chosen", decide)
+    # when a run moves it to dc-1 while that is being forbidden
+    answer = await choose(order, "forbid", "dc-1")
+    # then
+    assert answer.done
+    assert moved == [1, 0]
+    assert world.sellable() == {"dc-1": 5, "dc-2": 3}
+    await world.until(lambda: world.page().plan_version == 3, "the page shows it")
