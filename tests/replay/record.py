@@ -601,6 +601,15 @@ async def moved(world: World) -> None:
     await world.result(order)
 
 
+async def brokered(world: World) -> None:
+    """A brokering run of its own, beside the order that it moves."""
+    order = await _reserved_far_away(world)
+    await world.brokering("recorded")
+    await world.answer(order, "Moved by a brokering run")
+    await world.sent_again("W-1-1")
+    await world.result(order)
+
+
 async def moved_unheard(world: World) -> None:
     """The release comes before word of the move, which comes late."""
     order = await _reserved_far_away(world)
@@ -674,6 +683,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     automated,
     customer_care,
     moved,
+    brokered,
     moved_unheard,
     chosen_nodes,
 )
@@ -681,6 +691,10 @@ SCENARIOS: tuple[Scenario, ...] = (
 NEED_A_REAL_SERVER = (ended_fulfillment, cancelled_in_an_outage)
 """The time-skipping server tells no order that a fulfillment of it was terminated, and goes on with
 an activity that was cancelled."""
+
+
+RUNS = {brokered: ("recorded",)}
+"""The brokering runs whose histories are kept too."""
 
 
 async def record(scenario: Scenario, template: Path) -> None:
@@ -693,7 +707,9 @@ async def record(scenario: Scenario, template: Path) -> None:
         ):
             await scenario(world)
             numbers = [page.fulfillment_id for page in world.page().fulfillments]
-            for workflow_id in ("order-W-1", *(f"fulfillment-{number}" for number in numbers)):
+            runs = RUNS.get(scenario, ())
+            parts = [f"fulfillment-{number}" for number in numbers]
+            for workflow_id in ("order-W-1", *parts, *runs):
                 history = await world.client.get_workflow_handle(workflow_id).fetch_history()
                 document = _anonymous(json.loads(history.to_json()))
                 path = HISTORIES / f"{scenario.__name__}.{workflow_id}.json"

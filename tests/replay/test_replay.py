@@ -7,8 +7,9 @@ from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer
 from temporalio.workflow import NondeterminismError
 
-from tests.replay.record import HISTORIES, SCENARIOS
+from tests.replay.record import HISTORIES, RUNS, SCENARIOS
 from worker.plugin import doms_plugin
+from workflows.brokering import BrokeringWorkflow
 from workflows.fulfillment import FulfillmentWorkflow
 from workflows.order import OrderWorkflow
 from workflows.order_planning import Planning
@@ -24,7 +25,8 @@ def history_of(path: Path) -> WorkflowHistory:
 
 
 def replayer() -> Replayer:
-    return Replayer(workflows=[OrderWorkflow, FulfillmentWorkflow], plugins=[doms_plugin()])
+    workflows = [OrderWorkflow, FulfillmentWorkflow, BrokeringWorkflow]
+    return Replayer(workflows=workflows, plugins=[doms_plugin()])
 
 
 @pytest.mark.parametrize("path", recorded(), ids=lambda path: path.stem)
@@ -37,6 +39,7 @@ def test_every_scenario_is_recorded_with_its_order() -> None:
     names = {path.name for path in recorded()}
     wanted = {f"{scenario.__name__}.order-W-1.json" for scenario in SCENARIOS}
     assert wanted - names == set()
+    assert {f"{scenario.__name__}.{run}.json" for scenario, x in RUNS.items() for run in x} <= names
     assert sum(".fulfillment-" in name for name in names) >= 12
 
 
