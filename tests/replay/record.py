@@ -693,7 +693,7 @@ NEED_A_REAL_SERVER = (ended_fulfillment, cancelled_in_an_outage)
 an activity that was cancelled."""
 
 
-RUNS = {brokered: ("recorded",)}
+RUNS: dict[Scenario, tuple[str, ...]] = {brokered: ("recorded",)}
 """The brokering runs whose histories are kept too."""
 
 

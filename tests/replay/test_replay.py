@@ -25,8 +25,9 @@ def history_of(path: Path) -> WorkflowHistory:
 
 
 def replayer() -> Replayer:
-    workflows = [OrderWorkflow, FulfillmentWorkflow, BrokeringWorkflow]
-    return Replayer(workflows=workflows, plugins=[doms_plugin()])
+    return Replayer(
+        workflows=[OrderWorkflow, FulfillmentWorkflow, BrokeringWorkflow], plugins=[doms_plugin()]
+    )
 
 
 @pytest.mark.parametrize("path", recorded(), ids=lambda path: path.stem)
